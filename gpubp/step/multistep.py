@@ -17,6 +17,7 @@ import numpy as np
 
 from ..backends import Array, CompiledRecord
 from ..data.feed import Feed
+from .batch import AHEAD
 from .step import TrainingStep
 
 SECONDS = 0.005  # that steps in one call take, so that Ctrl-C and progress don't wait
@@ -25,9 +26,9 @@ FIRST = 32  # steps of the first call, while it is not known how long one takes
 
 
 def chain_of(step: TrainingStep, feed: Feed) -> Chain | QueuedChain | None:
-    """The chain of a step; None where each step needs more: row weights, another type, a probe, a guard, workers,
-    running statistics put back."""
-    if step.workers > 1 or step.probes or step.guard is not None or feed.weights is not None or step.is_held:
+    """The chain of a step; None where each step needs more: row weights, another type, a probe, workers, running
+    statistics put back."""
+    if step.workers > 1 or step.probes or feed.weights is not None or step.is_held:
         return None
     if step.batch.upcoming is None:
         return Chain.of(step, feed)
@@ -46,7 +47,7 @@ class Chain:
     >>> step = TrainingStep(job, batch, Update(net, bp.SGD()))
     >>> chain = Chain.of(step, Feed(np.ones((4, 2), "float32"), np.ones((4, 1), "float32")))
     >>> chain.run(np.arange(4))                # so far nothing is recorded
-    0
+    []
     """
 
     def __init__(self, step: TrainingStep, X: Array, T: Array) -> None:
@@ -62,16 +63,16 @@ class Chain:
                 return None
         return cls(step, feed.X, feed.t)
 
-    def run(self, order: Array) -> int:
-        """Do steps on the rows of these numbers: as many as have full batches and take `SECONDS` at most. Returns how
-        many they were, 0 if a step can't be done so, or not yet."""
+    def run(self, order: Array, most: int | None = None) -> list[float]:
+        """Do steps on the rows of these numbers: as many as have full batches and take `SECONDS`, and `most` of them.
+        Returns Σ w of each; [] if a step can't be done so, or not yet."""
         step, record = self._step, self._step.record
         batch, update = step.batch, step.update
         if not isinstance(record, CompiledRecord) or not record.can_repeat:
-            return 0
-        steps = min(len(order) // step.rows, int(SECONDS / record.seconds))
+            return []
+        steps = min(len(order) // step.rows, int(SECONDS / record.seconds), AHEAD if most is None else most)
         if steps < 2:
-            return 0
+            return []
         batch.weigh_evenly()
         update.set_batch_weight(batch.weight)
         numbers = update.ahead(steps)
@@ -80,7 +81,7 @@ class Chain:
         record.repeat([(X, step.x), (T, step.t)], indices, numbers, update.place)
         update.t += len(numbers)
         batch.total_weight += len(numbers) * batch.weight
-        return len(numbers)
+        return [batch.weight] * len(numbers)
 
 
 class QueuedChain:
@@ -92,19 +93,19 @@ class QueuedChain:
     def __init__(self, step: TrainingStep) -> None:
         self._step = step
 
-    def run(self, order: Array) -> int:
-        """Ask for steps on the rows of these numbers: as many as have full batches and take `SECONDS_AHEAD` at most.
-        Returns how many they are, 0 if a step can't be done so, or not yet."""
+    def run(self, order: Array, most: int | None = None) -> list[float]:
+        """Ask for steps on the rows of these numbers: as many as have full batches and take `SECONDS_AHEAD`, and `most`
+        of them. Returns Σ w of each; [] if a step can't be done so, or not yet."""
         step, batch, update = self._step, self._step.batch, self._step.update
         record: Any = step.record  # a `CapturedStep`, once there is a graph
         if getattr(record, "graph", None) is None or batch.upcoming is None:
-            return 0
+            return []
         soon = int(SECONDS_AHEAD / record.seconds) if record.seconds else FIRST
         if step.team.processes is not None:  # all of them launch the same graphs
             soon = step.team.processes.share(soon)
-        steps = min(len(order) // step.rows, soon, batch.upcoming.steps)
+        steps = min(len(order) // step.rows, soon, batch.upcoming.steps, AHEAD if most is None else most)
         if steps < 2:
-            return 0
+            return []
         batch.weigh_evenly()
         update.set_batch_weight(batch.weight)
         numbers = update.ahead(steps)
@@ -114,4 +115,4 @@ class QueuedChain:
         record.repeat(len(numbers))
         update.t += len(numbers)
         batch.total_weight += len(numbers) * batch.weight
-        return len(numbers)
+        return [batch.weight] * len(numbers)

@@ -185,7 +185,7 @@ def _epoch(
     after_step = [c.on_step_end for c in fit.callbacks if c.looks_at_steps]
     if check is not None:
         check.begin(step, load, None if times is None else step_of)
-    alone = check is None and not any(c.every_step for c in fit.callbacks if c.looks_at_steps)
+    alone = not any(c.every_step for c in fit.callbacks if c.looks_at_steps)
     chain = chain_of(step, feed) if alone else None
     number = None if feed.numbers is None else feed.number
     fit.step, fit.before = step, step.update.t - state.step_in_epoch
@@ -195,15 +195,18 @@ def _epoch(
                 fit.step = step = step_of(state.step_in_epoch)
                 if check is not None:
                     check.step = step
-            done = chain.run(order[state.step_in_epoch * step.rows :]) if chain is not None else 0
-            if not done:
+            weights: list[float] = []  # Σ w of the steps that are done now
+            if chain is not None:
+                weights = chain.run(order[state.step_in_epoch * step.rows :], None if check is None else check.most)
+            if not weights:
                 load(step, state.step_in_epoch)
                 if processes is not None:
                     processes.doing = _step_named(cache)
                 step.run()
-            state.step_in_epoch += done or 1
+                weights = [step.batch.weight]
+            state.step_in_epoch += len(weights)
             if check is not None:
-                check.after_step()
+                check.after_steps(weights)
                 if state.step_in_epoch == steps:
                     check.look()
             for hook in after_step:
@@ -287,7 +290,7 @@ def _once(
         load(step, 0)
         step.run()
         state.step_in_epoch = 1
-        check.after_step()
+        check.after_steps([step.batch.weight])
         check.look()
         check.end()
     finally:

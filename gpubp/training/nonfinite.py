@@ -1,14 +1,15 @@
 """NonFiniteCheck: finds steps whose loss or gradient is not finite, and raises, skips them or rolls back.
 
 A guard in the recorded step keeps such a step from changing anything (`step/finite_guard.py`). The host reads the guard
-every `CHECK_EVERY` steps, at the end of an epoch, and before a checkpoint. With "raise" and "rollback" no step after a
-bad one changes anything either, so that it can be computed again, to find the layer (`nonfinite_layer.py`).
+every `CHECK_EVERY` steps or after a chain of more, at the end of an epoch, and before a checkpoint. With "raise" and
+"rollback" no step after a bad one changes anything either, so that it can be computed again, to find the layer
+(`nonfinite_layer.py`).
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import NonFiniteError
@@ -42,7 +43,8 @@ class NonFiniteCheck:
         self.cache, self.state, self.choice = cache, state, choice
         self.skipped = 0  # steps of this epoch
         self._before = 0  # steps done when the guard was read
-        self._weights: list[float] = []
+        self._weights: list[float] = []  # Σ w of each step since then
+        self._total = 0.0  # Σ w of the epoch, up to then
         self.step: TrainingStep | None = None  # the one under way
         self._load: Callable[[Any, int], None] | None = None
         self._step_of: Callable[[int], TrainingStep] | None = None
@@ -68,7 +70,7 @@ class NonFiniteCheck:
 
     def _reset(self) -> None:
         assert self.step is not None
-        self._before, self._weights = self.step.update.t, []
+        self._before, self._weights, self._total = self.step.update.t, [], self.step.batch.total_weight
         self.step.begin_guard()
 
     @property
@@ -76,11 +78,17 @@ class NonFiniteCheck:
         """Steps since the guard was read, with one that ended by a WordError after the guard had counted it."""
         return self.step.update.t - self._before if self.step is not None else 0
 
-    def after_step(self) -> None:
-        """Note a step's weight, and read the guard if it is time."""
-        assert self.step is not None
-        self._weights.append(self.step.batch.weight)
-        if self._count >= CHECK_EVERY:
+    @property
+    def most(self) -> int | None:
+        """How many steps may come before the next `after_steps`, so that a rollback always goes back to the same ones;
+        None for any number."""
+        return self._saved_step() + SAVE_EVERY - self.cache.update.t if self.choice == "rollback" else None
+
+    def after_steps(self, weights: Sequence[float]) -> None:
+        """Note the Σ w of steps that were done, and read the guard if it is time."""
+        self._weights += weights
+        most = self.most
+        if self._count >= CHECK_EVERY or (most is not None and most <= 0):
             self.look()
 
     def look(self) -> None:
@@ -92,7 +100,8 @@ class NonFiniteCheck:
         bad = self._count - good
         if bad <= 0:  # below 0 where an exception ended a step after the guard had counted it
             self._reset()
-            if self.choice == "rollback" and self.cache.update.t - self._saved_step() >= SAVE_EVERY:
+            most = self.most
+            if most is not None and most <= 0:
                 self._save()
             return
         if self.choice == "skip":
@@ -100,13 +109,16 @@ class NonFiniteCheck:
             step.batch.total_weight = step.guard.read_weight()
             self._reset()
             return
+        total = self._total
+        for weight in self._weights[:good]:  # one by one, as the steps added them
+            total += weight
         first = self._count - good - 1  # how many steps ago
         self.cache.update.t -= first + 1
         self.state.step_in_epoch -= first + 1
         self._rollbacks += 1
         if self.choice == "raise" or self._rollbacks > MOST_ROLLBACKS:
             error = self._error()
-            step.batch.total_weight -= sum(self._weights[good:])
+            step.batch.total_weight = total
             self.step = self._load = self._step_of = self._saved = (
                 None  # training has ended, and what is good can be saved
             )

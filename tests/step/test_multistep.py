@@ -26,9 +26,10 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Chains from the fourth step on; SEEN collects their lengths."""
     run = Chain.run
 
-    def noted(self: Chain, order: Any) -> int:
-        SEEN.append(run(self, order))
-        return SEEN[-1]
+    def noted(self: Chain, order: Any, most: int | None = None) -> list[float]:
+        weights = run(self, order, most)
+        SEEN.append(len(weights))
+        return weights
 
     SEEN.clear()
     monkeypatch.setattr(compiled, "PRICE", -1.0)
@@ -95,7 +96,7 @@ def test_chains_between_other_data_row_weights_and_single_steps(monkeypatch: pyt
     assert came == trained()
 
 
-@pytest.mark.parametrize("why", ["weights", "a callback", "on_nonfinite", "workers"])
+@pytest.mark.parametrize("why", ["weights", "a callback", "workers"])
 def test_no_chain_where_something_is_done_after_each_step(why: str) -> None:
     class Looks(bp.Callback):
         steps = 0
@@ -105,9 +106,7 @@ def test_no_chain_where_something_is_done_after_each_step(why: str) -> None:
 
     X, y = data()
     looks = Looks()
-    t = trainer(
-        on_nonfinite="skip" if why == "on_nonfinite" else None, workers=2 if why == "workers" else None,
-    )  # fmt: skip
+    t = trainer(workers=2 if why == "workers" else None)
     t.fit(
         X, y, epochs=3, verbose=False, callbacks=[looks] if why == "a callback" else [],
         sample_weight=np.ones(len(X)) * 2 if why == "weights" else None,

@@ -33,6 +33,7 @@ from ..recording import Call, Record, RecordedLibrary, replay_if
 from . import compiled
 from .blas import numpys
 from .compiled import CompiledRecord, wanted
+from .finite import check_finite
 from .language import ORDINARY
 from .loops import name_of
 from .native import Program  # the one door: "from .compiled import Program" does without
@@ -302,7 +303,7 @@ class CPU(Backend):
     ) -> None:
         """By Python's numbers, which a memoryview reads fastest: one call where ufuncs take five."""
         places = [memoryview(a) for a in (total, total if loss is None else loss, alive, bad, good)]
-        self.run(_check_finite, *places, latch)
+        self.run(check_finite, *places, latch)
 
     def run_if(
         self, alive: Array, bad: Array, update: Callable[[], Any], changes: Sequence[Array], kept: dict[Any, Array]
@@ -370,18 +371,6 @@ class CPU(Backend):
 @cache
 def _blas() -> str:
     return str(numpys()._replace(of="", threads=0))
-
-
-def _check_finite(total: Any, loss: Any, alive: Any, bad: Any, good: Any, latch: bool) -> None:
-    if math.isfinite(total[()] + loss[()]):
-        if alive[()]:
-            good[()] += 1
-            return
-        if not latch:
-            alive[()], bad[()] = True, False
-            good[()] += 1
-    else:
-        alive[()], bad[()] = False, True
 
 
 def _write_at(places: Array, count: Array, a: Array) -> None:

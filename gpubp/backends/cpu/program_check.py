@@ -134,7 +134,8 @@ def _arrays(calls: Iterable[Call]) -> Iterator[Array]:
         if function is replay_if:
             yield np.asarray(args[0])
             yield from _arrays(args[1].calls)
-        for a in (*args, *kwargs.values()):
+        for given in (*args, *kwargs.values()):
+            a = np.asarray(given) if isinstance(given, memoryview) else given
             if isinstance(a, np.ndarray) and a.size:
                 yield a[(*(slice(None if step else 1) for step in a.strides), ...)]  # what is repeated once
 

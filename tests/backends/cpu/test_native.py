@@ -14,6 +14,7 @@ import gpubp as bp
 from gpubp.backends import CPU
 from gpubp.backends.cpu import compiled
 from gpubp.backends.cpu.compiled import CompiledRecord
+from gpubp.backends.cpu.finite import check_finite
 from gpubp.backends.cpu.native import Program, bytecode
 from gpubp.backends.cpu.native.bytecode import Code, loop_of
 from gpubp.backends.recording import Call, Record, replay_if
@@ -258,6 +259,31 @@ def test_a_record_within_a_record(flag: bool) -> None:
     assert program.whole is not None
     program.replay()
     assert x.tolist() == ([8.0] * 3 if flag else [2.0] * 3)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+@pytest.mark.parametrize("latch", [False, True])
+@pytest.mark.parametrize("was_alive", [False, True])
+def test_whether_a_step_is_finite(kind: str, latch: bool, was_alive: bool) -> None:
+    """Of the sum in float64: two halves of float32's range are finite together."""
+    most = np.finfo(kind).max
+    for total in (1.0, most, np.inf, np.nan):
+        for loss in (2.0, most, -np.inf, np.nan):
+            left = []
+            for native in (False, True):
+                arrays = [np.array(total, kind), np.array(loss, kind), np.array(was_alive), np.array(not was_alive)]
+                arrays.append(np.array(41))
+                call = Call(check_finite, (*(memoryview(a) for a in arrays), latch), {})
+                program: Any = Program([call]) if native else Record([call])
+                assert not native or program.repeats
+                (program.replay if native else program)()
+                left.append([a.tobytes() for a in arrays])
+            assert left[0] == left[1], (total, loss)
+
+
+def test_a_check_of_other_types_stays_pythons() -> None:
+    arrays = [np.array(1.0), np.array(1.0, "float32"), np.array(True), np.array(False), np.array(0)]
+    assert not Code().add(Call(check_finite, (*(memoryview(a) for a in arrays), True), {}))
 
 
 def test_python_calls_are_made_between_native_calls() -> None:

@@ -24,9 +24,10 @@ import numpy as np
 
 from ...arrays import share
 from ...recording import Call, address, replay_if
+from ..finite import check_finite
 from ..loops import ENTRIES, Fused
 
-UFUNC, REDUCE, ARGMAX, GEMM, GEMV, DOT, AXPY, COPY, CAST, FORMULA, SKIP, TAKE, GEMMS = range(13)
+UFUNC, REDUCE, ARGMAX, GEMM, GEMV, DOT, AXPY, COPY, CAST, FORMULA, SKIP, TAKE, GEMMS, FINITE = range(14)
 NO_TRANSPOSE, TRANSPOSE = 111, 112  # as CBLAS calls them
 CASTS = {("?", "f"): 0, ("?", "d"): 1, ("f", "d"): 2, ("i", "l"): 3}
 DOT_AT_ONCE = 2**30  # numbers: np.dot cuts longer vectors
@@ -130,6 +131,8 @@ class Code:
             return self._copy(*args) if len(args) == 2 and not kwargs else None
         if function is np.argmax:
             return _argmax(args, kwargs)
+        if function is check_finite:
+            return _finite(*args)
         if function is replay_if:
             words = self._all(args[1].calls)
             flag = np.asarray(args[0])
@@ -277,6 +280,13 @@ def _argmax(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Words | None:
     if not (x.flags.c_contiguous and out.flags.c_contiguous):
         return None
     return instruction(ARGMAX, x.itemsize, x.size // x.shape[-1], x.shape[-1], address(x), address(out))
+
+
+def _finite(total: Any, loss: Any, alive: Any, bad: Any, good: Any, latch: bool) -> Words | None:
+    views = [np.asarray(a) for a in (total, loss, alive, bad, good)]
+    if "".join(a.dtype.char for a in views) not in ("ff??l", "dd??l"):
+        return None
+    return instruction(FINITE, views[0].itemsize, latch, *map(address, views))
 
 
 def _product(a: Any, b: Any, out: Any, is_dot: bool) -> Words | None:

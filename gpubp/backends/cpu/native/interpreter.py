@@ -18,6 +18,7 @@ networks. It lets go of Python's lock, so that workers are not in each other's w
     FORMULA   function, then its arguments
     SKIP      address of a byte; if that is 0, so many words are left out
     TAKE      rows, bytes of a row, address of the indices, to, from
+    FINITE    bytes of a number, latch, addresses of total, loss, alive, bad, good
 
 This module needs Numba; nothing imports it before it is wanted.
 """
@@ -31,7 +32,7 @@ from llvmlite import ir
 from numba import types
 
 from ..pointers import BYTE, NUMBERS, WORD, as_pointer, primitive
-from .bytecode import ARGMAX, AXPY, CAST, COPY, DOT, FORMULA, GEMM, GEMMS, GEMV, REDUCE, SKIP, TAKE, UFUNC
+from .bytecode import ARGMAX, AXPY, CAST, COPY, DOT, FINITE, FORMULA, GEMM, GEMMS, GEMV, REDUCE, SKIP, TAKE, UFUNC
 
 ROW_MAJOR = WORD(101)  # as CBLAS calls it
 
@@ -47,6 +48,7 @@ def _fields(b: Any, block: Any, count: int) -> list[Any]:
 
 _word = primitive(types.int64, 1, lambda b, address: b.load(as_pointer(b, address, WORD)))
 _byte = primitive(types.int64, 1, lambda b, address: b.zext(b.load(as_pointer(b, address, BYTE)), WORD))
+_put_byte = primitive(types.void, 2, lambda b, at, byte: b.store(b.trunc(byte, BYTE), as_pointer(b, at, BYTE)))
 _put = primitive(types.void, 2, lambda b, address, word: b.store(word, as_pointer(b, address, WORD)))
 
 # void loop(char **args, npy_intp *n, npy_intp *steps, void *data), a ufunc's; void formula(int64 *block), of loops.py
@@ -313,8 +315,28 @@ def _take(at: int) -> None:
         _move_some(to + i * size, source + _word(indices + 8 * i) * size, size)
 
 
+def _finite(at: int) -> None:
+    """FINITE: `check_finite` of `finite.py`, in float64 as Python's numbers are."""
+    latch, total, loss = _word(at + 8), _word(at + 16), _word(at + 24)
+    alive, bad, good = _word(at + 32), _word(at + 40), _word(at + 48)
+    if _word(at) == 4:
+        s = types.float64(_single(total)) + types.float64(_single(loss))
+    else:
+        s = _double(total) + _double(loss)
+    if s - s != 0.0:
+        _put_byte(alive, 0)
+        _put_byte(bad, 1)
+    elif _byte(alive) == 1:
+        _put(good, _word(good) + 1)
+    elif latch == 0:
+        _put_byte(alive, 1)
+        _put_byte(bad, 0)
+        _put(good, _word(good) + 1)
+
+
 _ufunc, _gemms, _reduce, _move_some = _njit(_ufunc), _njit(_gemms), _njit(_reduce), _njit(_move_some)
 _copy, _cast, _take, _argmax = _njit(_copy), _njit(_cast), _njit(_take), _njit(_argmax)
+_finite = _njit(_finite)
 
 
 def _run(first: int, end: int) -> None:
@@ -360,6 +382,8 @@ def _run(first: int, end: int) -> None:
                 words += _word(at_fields + 8)
         elif code == TAKE:
             _take(at_fields)
+        elif code == FINITE:
+            _finite(at_fields)
         at += words * 8
 
 
