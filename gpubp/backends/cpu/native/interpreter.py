@@ -32,19 +32,18 @@ from llvmlite import ir
 from numba import types
 
 from ..pointers import BYTE, NUMBERS, WORD, as_pointer, primitive
+from .blas_calls import (
+    axpy_double,
+    axpy_single,
+    call_at,
+    dot_double,
+    dot_single,
+    gemm_double,
+    gemm_single,
+    gemv_double,
+    gemv_single,
+)  # fmt: skip
 from .bytecode import ARGMAX, AXPY, CAST, COPY, DOT, FINITE, FORMULA, GEMM, GEMMS, GEMV, REDUCE, SKIP, TAKE, UFUNC
-
-ROW_MAJOR = WORD(101)  # as CBLAS calls it
-
-
-def _call(b: Any, function: Any, result: Any, *args: Any) -> Any:
-    return b.call(as_pointer(b, function, ir.FunctionType(result, [a.type for a in args])), args)
-
-
-def _fields(b: Any, block: Any, count: int) -> list[Any]:
-    at = as_pointer(b, block, WORD)
-    return [b.load(b.gep(at, [WORD(k)])) for k in range(count)]
-
 
 _word = primitive(types.int64, 1, lambda b, address: b.load(as_pointer(b, address, WORD)))
 _byte = primitive(types.int64, 1, lambda b, address: b.zext(b.load(as_pointer(b, address, BYTE)), WORD))
@@ -52,8 +51,8 @@ _put_byte = primitive(types.void, 2, lambda b, at, byte: b.store(b.trunc(byte, B
 _put = primitive(types.void, 2, lambda b, address, word: b.store(word, as_pointer(b, address, WORD)))
 
 # void loop(char **args, npy_intp *n, npy_intp *steps, void *data), a ufunc's; void formula(int64 *block), of loops.py
-_loop = primitive(types.void, 5, lambda b, loop, *args: _call(b, loop, ir.VoidType(), *args))
-_formula = primitive(types.void, 2, lambda b, formula, block: _call(b, formula, ir.VoidType(), block))
+_loop = primitive(types.void, 5, lambda b, loop, *args: call_at(b, loop, ir.VoidType(), *args))
+_formula = primitive(types.void, 2, lambda b, formula, block: call_at(b, formula, ir.VoidType(), block))
 
 
 def _memcpy(b: Any, to: Any, source: Any, count: Any) -> Any:
@@ -62,15 +61,6 @@ def _memcpy(b: Any, to: Any, source: Any, count: Any) -> Any:
         b.module, ir.FunctionType(pointer, [pointer, pointer, WORD]), "memcpy"
     )
     return b.call(function, [as_pointer(b, to, BYTE), as_pointer(b, source, BYTE), count])
-
-
-def _fill(b: Any, to: Any, count: Any) -> Any:
-    """So many bytes are 0."""
-    pointer, number = BYTE.as_pointer(), ir.IntType(32)
-    function = numba.core.cgutils.get_or_insert_function(
-        b.module, ir.FunctionType(pointer, [pointer, number, WORD]), "memset"
-    )
-    return b.call(function, [as_pointer(b, to, BYTE), number(0), count])
 
 
 def _mover(kind: Any) -> Any:
@@ -98,60 +88,6 @@ _widen = primitive(
     lambda b, to, of: b.store(b.sext(b.load(as_pointer(b, of, ir.IntType(32))), WORD), as_pointer(b, to, WORD)),
 )
 _mask_to_single, _mask_to_double, _single_to_double = _caster("?", "f"), _caster("?", "d"), _caster("f", "d")
-
-
-def _gemm_of(kind: str) -> Any:
-    one, zero = (ir.Constant(NUMBERS[kind], value) for value in (1.0, 0.0))
-
-    def emit(b: Any, function: Any, block: Any) -> Any:
-        of_a, of_b, m, n, k, a, lda, of, ldb, out, ldc = _fields(b, block, 11)
-        args = ROW_MAJOR, of_a, of_b, m, n, k, one, a, lda, of, ldb, zero, out, ldc
-        return _call(b, function, ir.VoidType(), *args)
-
-    return primitive(types.void, 2, emit)
-
-
-def _gemv_of(kind: str) -> Any:
-    one, zero = (ir.Constant(NUMBERS[kind], value) for value in (1.0, 0.0))
-
-    def emit(b: Any, function: Any, block: Any) -> Any:
-        of_a, m, n, a, lda, x, step, out = _fields(b, block, 8)
-        return _call(b, function, ir.VoidType(), ROW_MAJOR, of_a, m, n, one, a, lda, x, step, zero, out, WORD(1))
-
-    return primitive(types.void, 2, emit)
-
-
-def _dot_of(kind: str) -> Any:
-    def emit(b: Any, function: Any, block: Any) -> Any:
-        n, x, step_x, y, step_y, out = _fields(b, block, 6)
-        return b.store(_call(b, function, NUMBERS[kind], n, x, step_x, y, step_y), as_pointer(b, out, NUMBERS[kind]))
-
-    return primitive(types.void, 2, emit)
-
-
-def _axpy_of(kind: str) -> Any:
-    """As np.dot multiplies by one number: n numbers are added to zeros, and one is not."""
-
-    def emit(b: Any, function: Any, block: Any) -> Any:
-        n, number, x, step, out = _fields(b, block, 5)
-        factor, to = (as_pointer(b, address, NUMBERS[kind]) for address in (number, out))
-        factor = b.load(factor)
-        one = b.icmp_signed("==", n, WORD(1))
-        with b.if_else(one) as (single, several):
-            with single:
-                b.store(b.fmul(factor, b.load(as_pointer(b, x, NUMBERS[kind]))), to)
-            with several:
-                _fill(b, out, b.mul(n, WORD(4 if kind == "f" else 8)))
-                _call(b, function, ir.VoidType(), n, factor, x, step, out, WORD(1))
-        return None
-
-    return primitive(types.void, 2, emit)
-
-
-_gemm_single, _gemm_double = _gemm_of("f"), _gemm_of("d")
-_gemv_single, _gemv_double = _gemv_of("f"), _gemv_of("d")
-_dot_single, _dot_double = _dot_of("f"), _dot_of("d")
-_axpy_single, _axpy_double = _axpy_of("f"), _axpy_of("d")
 
 
 _njit = numba.njit(nogil=True)
@@ -201,9 +137,9 @@ def _gemms(at: int) -> None:
             _put(of_b, b + i * _word(axes + 16) + j * _word(axes + 48))
             _put(of_out, out + i * _word(axes + 24) + j * _word(axes + 56))
             if _word(at + 8) == 0:
-                _gemm_single(_word(at), block)
+                gemm_single(_word(at), block)
             else:
-                _gemm_double(_word(at), block)
+                gemm_double(_word(at), block)
     _put(of_a, a)
     _put(of_b, b)
     _put(of_out, out)
@@ -347,28 +283,28 @@ def _run(first: int, end: int) -> None:
             _ufunc(at_fields)
         elif code == GEMM:
             if _word(at_fields + 8) == 0:
-                _gemm_single(_word(at_fields), at_fields + 16)
+                gemm_single(_word(at_fields), at_fields + 16)
             else:
-                _gemm_double(_word(at_fields), at_fields + 16)
+                gemm_double(_word(at_fields), at_fields + 16)
         elif code == GEMMS:
             _gemms(at_fields)
         elif code == FORMULA:
             _formula(_word(at_fields), at_fields + 8)
         elif code == GEMV:
             if _word(at_fields + 8) == 0:
-                _gemv_single(_word(at_fields), at_fields + 16)
+                gemv_single(_word(at_fields), at_fields + 16)
             else:
-                _gemv_double(_word(at_fields), at_fields + 16)
+                gemv_double(_word(at_fields), at_fields + 16)
         elif code == DOT:
             if _word(at_fields + 8) == 0:
-                _dot_single(_word(at_fields), at_fields + 16)
+                dot_single(_word(at_fields), at_fields + 16)
             else:
-                _dot_double(_word(at_fields), at_fields + 16)
+                dot_double(_word(at_fields), at_fields + 16)
         elif code == AXPY:
             if _word(at_fields + 8) == 0:
-                _axpy_single(_word(at_fields), at_fields + 16)
+                axpy_single(_word(at_fields), at_fields + 16)
             else:
-                _axpy_double(_word(at_fields), at_fields + 16)
+                axpy_double(_word(at_fields), at_fields + 16)
         elif code == COPY:
             _copy(at_fields)
         elif code == REDUCE:
