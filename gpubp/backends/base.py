@@ -257,8 +257,8 @@ class Backend(ABC):
 
     @abstractmethod
     def write_at(self, places: Array, count: Array, a: Array) -> None:
-        """places[k] = a with k = count[()], at most the last place; both contiguous. count: 0-d float64, counted on the
-        device, where NumPy's index is a number of the host."""
+        """places[k + j, i] = a[i, j] with k = count[()], at most so that all fit; both contiguous. count: 0-d float64,
+        counted on the device, where NumPy's index is a number of the host."""
 
     def apply(self, f: Callable[..., Any], *inputs: Array, out: Any) -> Any:
         """out = f(*inputs), elementwise with broadcasting, by a formula (see `gpubp.formula`).

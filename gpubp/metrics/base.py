@@ -26,9 +26,10 @@ class Metric(Configurable, ABC):
     "numbers", "labels" and "classes" it is for. higher_is_better: whether a higher value is better, True or False.
     `EarlyStopping` and other callbacks with mode="auto" go by it; with None they ask for a mode. by_mask: whether the
     value of a row is the mean over its own time steps where outputs (B, T, ...) have padding, by `row_means` or
-    `ws.mask`. by_position: whether it is a mean over the positions of outputs (B, ..., n) by `row_means`, counts too,
-    so that positions can have weights; of an `EpochMetric`, whether `result` takes them. exact: whether all that the
-    class computes has the same bits on every machine in exact numerics, as of layers.
+    `ws.mask`; of an `EpochMetric`, whether `result` takes each time step as a row. by_position: whether it is a mean
+    over the positions of outputs (B, ..., n) by `row_means`, counts too, so that positions can have weights; of an
+    `EpochMetric`, whether `result` takes them. exact: whether all that the class computes has the same bits on every
+    machine in exact numerics, as of layers.
 
     >>> import gpubp as bp
     >>> class LargestError(bp.Metric):
@@ -72,7 +73,9 @@ class EpochMetric(Metric):
     Write your own as a class with `result`, a function of NumPy arrays that is called once an epoch, and once before
     training on a few rows, to see that it returns a number. In each step
     `rows` says what is kept of the batch, on the device; by default the outputs and the targets. What is kept needs
-    memory for all rows of the epoch, so a metric that needs less keeps less.
+    memory for all rows of the epoch, so a metric that needs less keeps less. Where outputs have time steps of different
+    numbers, each step of a row is a row for `result`, with the weight of its row or its own, and padding is left out;
+    such a metric says `by_mask = True`.
 
     >>> import numpy as np, gpubp as bp
     >>> class MedianError(bp.EpochMetric):
@@ -90,7 +93,8 @@ class EpochMetric(Metric):
         return Plan(output=z[:1])
 
     def rows(self, ws: Workspace, z: Array, t: Array, predicts: str) -> tuple[Array, Array]:
-        """What is kept of each row: outputs (B, ...) and targets (B, ...), of any type."""
+        """What is kept of each row: outputs (B, ...) and targets (B, ...), of any type; (B, T, ...) where rows have
+        lengths and outputs time steps."""
         return z, t
 
     @abstractmethod
@@ -99,10 +103,10 @@ class EpochMetric(Metric):
     ) -> float:
         """The number that the epoch reports.
 
-        outputs, targets: (n, ...), what was kept of all rows, in the order of the steps; floating-point numbers in
-        float64. weights: (n,) float64, the row weights; rows of weight 0 are left out. Class indices of -1 mark
-        positions that the loss leaves out, and labels of -1 such outputs. Where `by_position` is true, weights may also
-        be (n, ...), those of positions, all axes of the outputs but the last.
+        outputs, targets: (n, ...), what was kept of all rows in the order of the batches, or of the time steps of one
+        row after the other; floating-point numbers in float64. weights: (n,) float64, the row weights; rows of weight 0
+        are left out. Class indices of -1 mark positions that the loss leaves out, and labels of -1 such outputs. Where
+        `by_position` is true, weights may also be (n, ...), those of positions, all axes of the outputs but the last.
         """
 
     def exact_result(

@@ -37,6 +37,7 @@ class _OfCounts(EpochMetric):
 
     kinds = ("classes", "labels")
     higher_is_better = True
+    by_mask = True
     by_position = True
     average: str = "auto"
     zero_division: float = 0.0
@@ -219,6 +220,7 @@ class ROCAUC(EpochMetric):
     exact = True
     kinds = ("classes", "labels")
     higher_is_better = True
+    by_mask = True
     by_position = True
 
     def plan(self, z: Shape, t: Shape, predicts: str) -> Plan:

@@ -26,6 +26,7 @@ class R2(EpochMetric):
     name = "r2"
     kinds = ("numbers",)
     higher_is_better = True
+    by_mask = True
     by_position = True
     exact = True
 

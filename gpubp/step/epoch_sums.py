@@ -110,7 +110,7 @@ def results_of(
 
 
 def kept_by_all(passes: Sequence[SummedPass], processes: Processes | None) -> list[dict[str, np.ndarray[Any, Any]]]:
-    """What metrics have kept of each row, (batches, rows, ...) by name, of each part, or of each process.
+    """What metrics have kept of each row, (places, rows, ...) by name, of each part, or of each process.
 
     >>> kept_by_all([], None)
     []
@@ -154,7 +154,7 @@ class Progress(NamedTuple):
     """The sums of an epoch so far: totals and sums of each worker, (workers, entries), and weights. Where sums are
     ordered, those of all parts are as if there were one worker.
 
-    kept: the rows that metrics have kept, (workers, batches, rows, ...) by name.
+    kept: the rows that metrics have kept, (workers, places, rows, ...) by name, see `KeptRows`.
 
     >>> Progress(np.zeros((1, 2)), np.zeros((1, 2)), 8.0, 24.0).workers
     1

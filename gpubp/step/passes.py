@@ -4,7 +4,7 @@ Loss and metrics are added up on the device in `Pass.totals`, an entry for each:
 
     Σ w ℓ, and Σ w m of every metric that is a mean of rows
     Σ w n of each of them, where the rows of the loss have counts n (`Loss.counts`, `Metric.counts`)
-    the number of batches, where a metric keeps rows of the whole epoch (`EpochMetric`); see kept_rows.py
+    the places that batches take, where a metric keeps rows of the whole epoch (`EpochMetric`); see kept_rows.py
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ..losses.positions import Positions, PositionWeights, check_by_position
 from ..metrics import EpochMetric
 from .batch import Batch
 from .epoch_sums import StepJob, epoch_results, last_loss
-from .kept_rows import KeptRows
+from .kept_rows import BEGINS, KeptRows
 from .time_steps import TimeSteps, check_judges
 from .workers import Member, Team
 
@@ -83,11 +83,13 @@ class Pass(OfOneProcess):
             self._weighed = PositionWeights(self.be, part.of_positions.shape, network.dtype)
         self.has_counts = loss.has_counts or self._weighed is not None
         self._steps: TimeSteps | None = None
+        self._kept_steps: int | None = None  # T, where metrics keep each time step
         if part.lengths is not None:
             judged = network.layers.over_time != "ends"
+            shape = (rows, int(network.input_shape[0]))
             if judged:
                 check_judges(loss, metrics)
-            shape = (rows, int(network.input_shape[0]))
+                self._kept_steps = shape[1]
             self._steps = TimeSteps(self.be, shape, network.dtype, judged, self.has_counts)
         mask = None if self._steps is None else self._steps.mask
         self.context = Context(self.be, rows, network.dtype, job.seed, part=part, member=member, mask=mask)
@@ -129,7 +131,12 @@ class Pass(OfOneProcess):
         self.kept = KeptRows(self.be, rows, self._totals[-1]) if keeps else None
         if common is not None:
             self.kept = common.kept
-        self._room = 0 if self.kept is None else self.kept.made
+        self._begins: Array = None
+        if keeps and self._kept_steps is not None:
+            first = np.arange(self._kept_steps) == 0
+            self._begins = self.be.to_device(np.broadcast_to(first, (rows, len(first))).copy(), np.bool_)
+        self._room = 0
+        self.reserve(1, self._kept_steps)
         self.z: Array = None
         self.guarded = False
         self._on_host: np.ndarray[Any, Any] | None = None  # sums of `sums_of_counted_rows`
@@ -190,7 +197,7 @@ class Pass(OfOneProcess):
             return False
         entries = len(self.sums) - (self.kept is not None)
         self.be.xp.copyto(self.whole[:entries], self._member.sum(self.sums[:entries]))
-        self.be.xp.copyto(self.whole[entries:], self.sums[entries:])  # a batch more
+        self.be.xp.copyto(self.whole[entries:], self.sums[entries:])  # as many places in each part
         return True
 
     def _mark_steps(self) -> None:
@@ -278,7 +285,8 @@ class Pass(OfOneProcess):
         for number, (metric, ws) in enumerate(zip(self.job.metrics, self._metric_ws, strict=True)):
             if isinstance(metric, EpochMetric):
                 assert self.kept is not None
-                self.kept.keep(number, metric, ws.run_method("rows", None, z, self.t, predicts))
+                made = ws.run_method("rows", None, z, self.t, predicts)
+                self.kept.keep(number, metric, made, self._kept_steps)
                 continue
             shape, also = self.context.weights.shape, (np.dtype(bool),)
             made = ws.run_method("rows", shape, z, self.t, predicts, also=also)
@@ -288,12 +296,23 @@ class Pass(OfOneProcess):
                 self._add(self._means + entry, counts)
             entry += 1
         if self.kept is not None:
-            weights = self.context.weights if self._weighed is None else self._weighed.positions.weights
-            self.kept.write("weights", weights)
-            self.kept.go_on()
-            self.be.xp.copyto(self._sums[-1], self.be.constant(1.0, self.context.dtype))  # a batch more
-            if not self.guarded:
-                self.be.xp.add(self._totals[-1], self._sums[-1], out=self._totals[-1])
+            self._keep_weights(self.kept, self._kept_steps)
+
+    def _keep_weights(self, kept: KeptRows, steps: int | None) -> None:
+        """Keep the weights of the rows, or of each of their time steps, and go on to the place of the next batch."""
+        weights = self.context.weights
+        if self._weighed is not None:
+            weights = self._weighed.positions.weights
+        elif self._steps is not None and steps is not None:
+            weights = self._steps.weigh(weights)
+        kept.write("weights", weights, steps)
+        if steps is not None:
+            kept.write(BEGINS, self._begins, steps)
+        places = steps or 1
+        kept.go_on(places)
+        self.be.xp.copyto(self._sums[-1], self.be.constant(float(places), self.context.dtype))
+        if not self.guarded:
+            self.be.xp.add(self._totals[-1], self._sums[-1], out=self._totals[-1])
 
     def backward(self) -> None:
         """Every gradient, after `forward`."""
@@ -311,11 +330,18 @@ class Pass(OfOneProcess):
             self.kept.restore({}, 0)
         self.batch.total_weight = 0.0
 
-    def reserve(self, batches: int) -> bool:
-        """Make room for the rows that metrics keep of so many batches; whether the pass must be recorded anew."""
+    @property
+    def places(self) -> int:
+        """How many places the rows that metrics keep of a batch take, see `KeptRows`."""
+        return (self._kept_steps or 1) * self.batch.pieces
+
+    def reserve(self, batches: int, time_steps: int | None = None) -> bool:
+        """Make room for the rows that metrics keep of so many batches; whether the pass must be recorded anew.
+        time_steps: of all these batches together, where rows have lengths."""
         if self.kept is None:
             return False
-        self.kept.reserve(batches)
+        places = batches if self._kept_steps is None or time_steps is None else time_steps
+        self.kept.reserve(places * self.batch.pieces)
         before, self._room = self._room, self.kept.made  # a pass that has its rows in common may have made room
         return before != self._room
 

@@ -219,9 +219,10 @@ class TrainingStep(OfOneProcess):
         for one in self.passes:
             one.reset_totals()
 
-    def reserve(self, batches: int) -> None:
-        """Make room for the rows that metrics keep of so many batches; where that is new, the step is recorded anew."""
-        if any([one.reserve(batches * self.batch.pieces) for one in self.passes]):
+    def reserve(self, batches: int, time_steps: int | None = None) -> None:
+        """Make room for the rows that metrics keep of so many batches; where that is new, the step is recorded anew.
+        time_steps: of all these batches together, where rows have lengths."""
+        if any([one.reserve(batches, time_steps) for one in self.passes]):
             for recorded in self._recorded:
                 recorded.forget()
 

@@ -7,7 +7,9 @@ Where outputs have time steps, a row's loss is the mean over its own, and so is 
     (2)  ℓᵢ = Σ_t μ[i, t] l[i, t] / Lᵢ
 
 A loss with counts (`Loss.counts`) judges a batch as one set of steps, so that (2) is the sum without the division, and
-so are the counts.
+so are the counts. Metrics of whole epochs are computed from all steps of all rows, with the weights
+
+    (3)  v[i, t] = wᵢ μ[i, t]              wᵢ: the row weights, or in their place u[i, t] where steps have weights
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ class TimeSteps:
         rows, T = shape
         self.be, self.mask = backend, backend.zeros(shape, dtype)
         self._places = backend.to_device(np.arange(T).reshape(1, T), np.dtype(dtype))
+        self._weights: Array = None
         self.positions: Positions | None = None
         if judged:
             share = None if has_counts else backend.zeros((rows,), dtype)
@@ -57,6 +60,12 @@ class TimeSteps:
         if positions.share is not None:
             be.apply(_inverse, lengths, out=positions.share)
 
+    def weigh(self, weights: Array) -> Array:
+        """(3), for row weights (rows,); part of the step."""
+        if self._weights is None:
+            self._weights = self.be.zeros(self.mask.shape, self.mask.dtype)
+        return self.be.apply(_product, weights.reshape(-1, 1), self.mask, out=self._weights)  # (3)
+
     def leave_out(self, dz: Array) -> Array:
         """dz (rows, T, ...) with 0 at padding; part of the step."""
         if self.positions is not None:
@@ -68,22 +77,27 @@ def check_judges(loss: Loss, metrics: tuple[Metric, ...]) -> None:
     """Raise ShapeError for a loss or a metric that does not know of lengths, where outputs have time steps.
 
     >>> import gpubp as bp
-    >>> check_judges(bp.SoftmaxCrossEntropy(), (bp.F1(),))
+    >>> class LargestError(bp.EpochMetric):
+    ...     name, kinds = "largest_error", ("numbers",)
+    ...     def result(self, outputs, targets, weights):
+    ...         return np.abs(outputs - targets).max()
+    >>> check_judges(bp.MeanSquaredError(), (bp.R2(), LargestError()))
     Traceback (most recent call last):
     ...
-    gpubp.errors.ShapeError: F1() is computed from all rows of an epoch, and outputs have time steps of ...
+    gpubp.errors.ShapeError: LargestError() does not say that it takes each time step as a row, and ...
     """
-    for metric in metrics:
-        if isinstance(metric, EpochMetric):
-            raise ShapeError(
-                "is computed from all rows of an epoch, and outputs have time steps of different numbers, which are "
-                "not kept: leave it out, or compute it from net.predict",
-                layer=repr(metric),
-            )
     judges: list[Loss | Metric] = [loss, *metrics]
     for judge in judges:
         methods = ("rows",) if isinstance(judge, Metric) else ("forward", "backward")
-        if not says(judge, "by_mask", *methods):
+        if isinstance(judge, EpochMetric):
+            if not says(judge, "by_mask", "rows", "result"):
+                raise ShapeError(
+                    "does not say that it takes each time step as a row, and outputs have time steps of different "
+                    "numbers: let `result` take the steps of all rows, (n, ...), and set by_mask = True in its class, "
+                    "or end time by a layer",
+                    layer=repr(judge),
+                )
+        elif not says(judge, "by_mask", *methods):
             raise ShapeError(
                 "does not say that it knows of lengths, and outputs have time steps, some of which are padding: let it "
                 "go by ws.mask, as row_means does, and set by_mask = True in its class, or end time by a layer",
@@ -97,3 +111,7 @@ def _is_step(t: Any, length: Any) -> Any:
 
 def _inverse(length: Any) -> Any:
     return 1.0 / length
+
+
+def _product(a: Any, b: Any) -> Any:
+    return a * b

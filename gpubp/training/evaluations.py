@@ -89,9 +89,9 @@ class Evaluations(OfOneProcess):
             found = self._run_shared(feed, rows, self.sharing)
             if found is not None:
                 return found
-        parts = [(self._pass(feed, rows, T), numbers) for T, numbers in _by_time_steps(feed)]
-        batches = sum(-(-len(numbers) // rows) for _, numbers in parts)
-        self._reserve(parts, batches)
+        of_steps = list(_by_time_steps(feed))
+        parts = [(self._pass(feed, rows, T), numbers) for T, numbers in of_steps]
+        self._reserve(parts, [T for T, numbers in of_steps for _ in range(-(-len(numbers) // rows))])
         first = parts[0][0][0]
         for (run, forward), numbers in parts:
             self._go_through(feed, run, forward, numbers)
@@ -106,28 +106,29 @@ class Evaluations(OfOneProcess):
         self._check_words(parts)
         return first.means()
 
-    def _reserve(self, parts: list[tuple[tuple[Pass, Recorded], Array]], batches: int) -> None:
-        """Begin passes, with room for the rows of so many batches."""
+    def _reserve(self, parts: list[tuple[tuple[Pass, Recorded], Array]], times: list[int | None]) -> None:
+        """Begin passes, with room for the rows of batches of so many time steps, None where rows have no lengths."""
+        time_steps = sum(T or 0 for T in times)
         for (run, forward), _ in parts:
-            if run.reserve(batches):
+            if run.reserve(len(times), time_steps):
                 forward.forget()
         parts[0][0][0].reset_totals()
 
     def _run_shared(self, feed: Feed, rows: int, sharing: Sharing) -> dict[str, float] | None:
         """`run` on the lanes of all threads and processes; None where a sum is not a number, which one thread finds."""
         of_steps = list(_by_time_steps(feed))
-        places = [(i, k) for i, (_, numbers) in enumerate(of_steps) for k in range(-(-len(numbers) // rows))]
-        lanes = sharing.lanes(1 if isinstance(feed.X, Rows) else len(places))  # one thread uses a reader
+        batches = [(i, k) for i, (_, numbers) in enumerate(of_steps) for k in range(-(-len(numbers) // rows))]
+        lanes = sharing.lanes(1 if isinstance(feed.X, Rows) else len(batches))  # one thread uses a reader
         parts = [
             [(self._pass(feed, rows, T, lane), numbers) for T, numbers in of_steps] for lane in range(lanes.threads)
         ]
-        sums = np.zeros((len(places), parts[0][0][0][0].sums.size + 1))  # the last is Σ w
+        sums = np.zeros((len(batches), parts[0][0][0][0].sums.size + 1))  # the last is Σ w
 
         def work(thread: int) -> None:
-            mine = lanes.mine(thread, len(places))
-            self._reserve(parts[thread], max(len(mine), 1))
+            mine = lanes.mine(thread, len(batches))
+            self._reserve(parts[thread], [of_steps[batches[number][0]][0] for number in mine])
             for number in mine:
-                i, k = places[number]
+                i, k = batches[number]
                 (run, forward), numbers = parts[thread][i]
                 with run.be.active():
                     self._evaluate(feed, run, forward, numbers, k)
@@ -139,7 +140,8 @@ class Evaluations(OfOneProcess):
             self._check_words(of_thread)
         first = [of_thread[0][0][0] for of_thread in parts]
         keeps = first[0].kept is not None
-        kept = lanes.kept([one.kept.read() for one in first if one.kept is not None], len(places)) if keeps else {}
+        places = [parts[0][i][0][0].places for i, _ in batches]
+        kept = lanes.kept([one.kept.read() for one in first if one.kept is not None], places) if keeps else {}
         *totals, weight = in_order(lanes.of_all(sums))
         return (
             None

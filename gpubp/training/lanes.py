@@ -40,30 +40,32 @@ class Lanes(NamedTuple):
         first = 0 if self.processes is None else self.threads * self.processes.rank
         return list(range(first + thread, batches, self.total))
 
-    def of_all(self, sums: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """(batches, entries) of all lanes, from those of this process's lanes, where the others have 0."""
+    def of_all(self, sums: np.ndarray[Any, Any], batch: np.ndarray[Any, Any] | None = None) -> np.ndarray[Any, Any]:
+        """(batches, entries) of all lanes, from those of this process's lanes, where the others have 0. batch: which
+        batch each of them is of, where a batch has several."""
         if self.processes is None:
             return sums
         everything = np.empty((self.processes.size, *sums.shape), sums.dtype)
         self.processes.gather(np.ascontiguousarray(sums), everything)
-        batches = np.arange(len(sums))
-        found: np.ndarray[Any, Any] = everything[batches % self.total // self.threads, batches]
+        batch = np.arange(len(sums)) if batch is None else batch
+        found: np.ndarray[Any, Any] = everything[batch % self.total // self.threads, np.arange(len(sums))]
         return found
 
-    def kept(self, of_threads: Sequence[Mapping[str, np.ndarray[Any, Any]]], batches: int) -> Arrays:
-        """What metrics have kept, (batches, rows, ...) by name, of all lanes: from that of each thread of this process,
-        its batches one after the other."""
+    def kept(self, of_threads: Sequence[Mapping[str, np.ndarray[Any, Any]]], places: Sequence[int]) -> Arrays:
+        """What metrics have kept, (places, rows, ...) by name, of all lanes: from that of each thread of this process,
+        its batches one after the other. places: how many each batch takes."""
         found: Arrays = {}
+        batch = np.repeat(np.arange(len(places)), places)
         names = sorted({name for kept in of_threads for name in kept})
         shapes = {name: next((k[name].shape[1:], k[name].dtype.str) for k in of_threads if name in k) for name in names}
         if self.processes is not None:  # one that has no batch doesn't know the shapes
             shapes = {name: one for theirs in self.processes.collect(shapes) for name, one in theirs.items()}
         for name, (shape, dtype) in sorted(shapes.items()):
-            everything = np.zeros((batches, *shape), dtype)
+            everything = np.zeros((len(batch), *shape), dtype)
             for thread, kept in enumerate(of_threads):
                 if name in kept:
-                    everything[self.mine(thread, batches)] = kept[name]
-            found[name] = self.of_all(everything)
+                    everything[np.isin(batch, self.mine(thread, len(places)))] = kept[name]
+            found[name] = self.of_all(everything, batch)
         return found
 
 

@@ -162,7 +162,8 @@ def _epoch(
     T = None if times is None else times[min(state.step_in_epoch, len(times) - 1)]
     step = cache.step(fit.rows, feed.t, source, time_steps=T, workers_for=feed.usual_steps, weights=feed.weights)
     steps = -(-len(order) // step.rows)
-    step.reserve(steps)
+    time_steps = None if times is None else sum(times)
+    step.reserve(steps, time_steps)
     if state.step_in_epoch:
         assert state.position is not None
         state.position.restore_step(step, state.resumed_from)
@@ -179,7 +180,7 @@ def _epoch(
         if step.key.time_steps == times[k]:
             return step
         other = cache.at_time_steps(step, times[k])
-        other.reserve(steps)
+        other.reserve(steps, time_steps)
         return other
 
     after_step = [c.on_step_end for c in fit.callbacks if c.looks_at_steps]

@@ -136,9 +136,9 @@ class Position:
         mine, theirs = step.progress(), self.progress
         if theirs is None or [(a.shape, a.dtype) for a in mine[:2]] != [(a.shape, a.dtype) for a in theirs[:2]]:
             raise ModelFileError(f"{path} has summed up other numbers of the epoch than this training does")
-        batches = int(theirs.totals[0, -1]) if theirs.kept else 0
+        places = int(theirs.totals[0, -1]) if theirs.kept else 0
         rows = step.batch.rows // step.batch.pieces // mine.workers  # each piece is kept as a batch of its own
-        if {a.shape[:3] for a in theirs.kept.values()} - {(mine.workers, batches, rows)}:
+        if {a.shape[:3] for a in theirs.kept.values()} - {(mine.workers, places, rows)}:
             raise ModelFileError(f"{path} has kept other rows of the epoch for its metrics than this training does")
         step.restore_progress(theirs)
 

@@ -36,8 +36,9 @@ class StopAt(bp.Callback):
         ("lstm", {}),
         ("sum", {"metrics": ["accuracy", "f1"], "on_nonfinite": "raise"}),
         ("sum", {"accumulate": 2, "workers": 2, "l2": 1e-3, "penalty_per_weight": True, "on_nonfinite": "rollback"}),
-        ("rnn", {"metrics": ["accuracy"], "accumulate": 2}),
-        ("causal", {"workers": 2, "on_nonfinite": "skip"}),
+        ("rnn", {"metrics": ["accuracy", "f1"], "accumulate": 2}),
+        ("each", {"metrics": ["roc_auc"]}),
+        ("causal", {"metrics": ["f1"], "workers": 2, "on_nonfinite": "skip"}),
     ],
     ids=str,
 )

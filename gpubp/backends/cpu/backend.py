@@ -374,4 +374,5 @@ def _blas() -> str:
 
 
 def _write_at(places: Array, count: Array, a: Array) -> None:
-    places[min(int(count), len(places) - 1)] = a
+    k = min(int(count), len(places) - a.shape[1])
+    places[k : k + a.shape[1]] = a.swapaxes(0, 1)

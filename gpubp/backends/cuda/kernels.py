@@ -38,13 +38,14 @@ extern "C" __global__ void gather(
 
 
 WRITE_AT = """
-// places[k, i] = a[i] for n values of i, with k = count, at most the last of the places
+// places[k + j, r, i] = a[r, j, i] for `steps` values of j and m of i, with k = count, at most `last`; n numbers in all
 extern "C" __global__ void write_at(
-    const unsigned long long n, const unsigned long long last, const double* count, const of* a, of* places)
+    const unsigned long long n, const unsigned long long steps, const unsigned long long m,
+    const unsigned long long last, const double* count, const of* a, of* places)
 {
-    const unsigned long long k = *count < last ? (unsigned long long)*count : last;
+    const unsigned long long k = *count < last ? (unsigned long long)*count : last, place = n / steps;
     for (unsigned long long i = blockIdx.x * 256ull + threadIdx.x; i < n; i += gridDim.x * 256ull)
-        places[k * n + i] = a[i];
+        places[k * place + i] = a[steps == 1 ? i : (i % place / m * steps + i / place) * m + i % m];
 }
 """
 
@@ -165,13 +166,14 @@ class Kernels:
         return True
 
     def write_at(self, places: Array, count: Array, a: Array) -> None:
-        """places[k] = a with k = count[()], at most the last place; places and a contiguous and of one type"""
+        """places[k + j, i] = a[i, j] with k = count[()], at most so that all fit; both contiguous and of one type"""
         kind = C_TYPES[str(a.dtype)]
         if ("write_at", kind) not in self._made:
             text = f"typedef {kind} of;\n{WRITE_AT}"
             self._made["write_at", kind] = self.raw(text, "write_at")
         blocks = min(max(-(-a.size // THREADS), 1), MOST_BLOCKS)
-        sizes = (np.uint64(a.size), np.uint64(len(places) - 1))
+        rows, steps = a.shape[:2]
+        sizes = [np.uint64(n) for n in (a.size, steps, a.size // max(rows * steps, 1), len(places) - steps)]
         self._made["write_at", kind]((blocks,), (THREADS,), (*sizes, count, a, places))
 
     def scatter_rows(self, a: Array, rows: Array, out: Array) -> None:

@@ -250,19 +250,21 @@ def test_scattered_rows_of_a_slice(be: CUDA, rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int64", "bool"])
-@pytest.mark.parametrize("shape", [(3,), (5, 2), (4, 300)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 1), (5, 1, 2), (4, 1, 300), (3, 4), (5, 3, 2), (2, 7, 3, 50)], ids=str)
 def test_arrays_are_written_at_a_counted_place(
     be: CUDA, shape: tuple[int, ...], dtype: str, rng: np.random.Generator
 ) -> None:
-    """One after the other, the last place for all that are too many; also in a record."""
+    """One after the other, each step of all rows at its place, the last places for all that are too many; also in a
+    record."""
     given = [(rng.normal(size=shape) * 9).astype(dtype) for _ in range(5)]
+    rows, steps, *rest = shape
     for device in (be, CPU()):
-        places, count = device.zeros((3, *shape), dtype), device.zeros((), "float64")
+        places, count = device.zeros((3 * steps, rows, *rest), dtype), device.zeros((), "float64")
         a = device.zeros(shape, dtype)
 
         def step(device=device, places=places, count=count, a=a) -> None:
             device.write_at(places, count, a)
-            device.xp.add(count, 1.0, out=count)
+            device.xp.add(count, float(steps), out=count)
 
         with device.active():
             a[...] = device.to_device(given[0])
@@ -270,8 +272,9 @@ def test_arrays_are_written_at_a_counted_place(
             for numbers in given[1:]:
                 a[...] = device.to_device(numbers)
                 again()
-        np.testing.assert_array_equal(device.to_host(places), [given[0], given[1], given[4]])
-        assert device.to_host(count) == 5
+        wanted = np.concatenate([of.swapaxes(0, 1) for of in (given[0], given[1], given[4])])
+        np.testing.assert_array_equal(device.to_host(places), wanted)
+        assert device.to_host(count) == 5 * steps
 
 
 def test_empty_arrays_are_computed_without_an_error(be: CUDA) -> None:

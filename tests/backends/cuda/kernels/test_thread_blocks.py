@@ -97,10 +97,10 @@ def sums(be: Any, rng: np.random.Generator) -> list[Any]:
 def rows(be: Any, rng: np.random.Generator) -> list[Any]:
     count, n = int(rng.integers(2, 40)), int(rng.integers(1, 9))
     source, picked = drawn(be, rng, 30, n), be.to_device(rng.integers(0, 30, count))
-    out, words, places = be.zeros((count, n), "float32"), be.zeros((30, n), "float32"), be.zeros((3, n), "float32")
+    out, words, places = (be.zeros(shape, "float32") for shape in ((count, n), (30, n), (7, 3, n)))
     be.gather(source, picked, out)
     be.scatter_rows(out, picked, words)
-    be.write_at(places, be.to_device(np.array(1.0)), drawn(be, rng, n))
+    be.write_at(places, be.to_device(np.array(1.0)), drawn(be, rng, 3, 5, n))
     return [out, words, places]
 
 
