@@ -269,10 +269,11 @@ class Workspace(OfOneProcess):
         """Let y or dx of child i, of a chain, lie where values are no longer needed: of those that only go from one
         layer to the next, two are needed at a time. near: what the child reads, from another place."""
         child, plans = self.children[i], self._plan.children
-        declared = plans[i].arrays.get(name)
-        if not self._may_reuse(i, name) or name in child.__dict__ or declared is None or isinstance(declared, Buffer):
+        if name in child.__dict__ or not self._may_reuse(i, name):
             return
-        room = max(math.prod(shape_of(p.arrays[n])) for p in plans for n in p.overwrites)
+        sizes = [(k, n, math.prod(shape_of(p.arrays[n]))) for k, p in enumerate(plans) for n in p.overwrites]
+        room = max(size for k, n, size in sizes if self._may_reuse(k, n))
+        declared = shape_of(plans[i].arrays[name])
         for k in range(self._reused, self._reused + self.be.places):
             place = self.be.scratch(f"{self.path} place {k % self.be.places}", (room,), self.dtype)
             if not may_share(place, near):
@@ -283,6 +284,8 @@ class Workspace(OfOneProcess):
     def _may_reuse(self, i: int, name: str) -> bool:
         child, plans = self.children[i], self._plan.children
         if not (self.context.reuses and self.be.reuses_memory and child.training and name in plans[i].overwrites):
+            return False
+        if isinstance(plans[i].arrays[name], Buffer):
             return False
         if name == "dx":
             return child.wants_dx
