@@ -87,7 +87,7 @@ def _measured(trainer: Trainer, feed: Feed, processes: list[int], steps: int) ->
     shares = [share_of(P, n, workers, shards) for P in processes for n in (rows, rows * P)]
     sizes = sorted({(rows, workers), *(share for share in shares if share is not None)}, reverse=True)
     caches = {parts: _cache_of_parts(alone, parts, workers) for _, parts in sizes}
-    cache, advice = caches[workers], partial(alone.step_cache.memory_advice, rows, feed.steps)
+    cache, advice = caches[workers], partial(alone.step_cache.memory_advice, rows, feed)
     flat, states = network.flat.copy(), network.states.flat.copy()
     with advice():
         found = profiled(cache, feed, rows, min(steps, LEAST_RUNS))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -19,7 +18,7 @@ from .binding import Values, bind, initial_values, plan_of
 from .context import Context
 from .embedding import Embedding
 from .one_thread import OneThread
-from .plan import Buffer, Parameter, Plan, join
+from .plan import Buffer, Parameter, Plan, bytes_of, join
 from .time_steps import FEWEST, bucket, check_lengths, check_mixing
 from .words import WordCount, WordError
 
@@ -259,12 +258,8 @@ class BoundLayers:
         >>> bp.Network(bp.Dense(8), input_shape=(4,), device="cpu").step_memory(32)
         1536
         """
-        total = 0
-        for _, plan in self.plan(rows).walk():
-            for a in plan.all_arrays(piece or self.backend.piece).values():
-                shape, dtype = a if isinstance(a, Buffer) else (a, self.dtype)
-                total += math.prod(shape) * np.dtype(dtype).itemsize
-        return total
+        plans = (plan for _, plan in self.plan(rows).walk())
+        return sum(bytes_of(plan.all_arrays(piece or self.backend.piece), self.dtype) for plan in plans)
 
 
 def row_shape(given: Any, of: str = "Network", lengths: bool = False) -> Row:

@@ -161,6 +161,16 @@ def shape_of(declared: Any) -> Shape:
     return shape
 
 
+def bytes_of(arrays: Mapping[str, Shape | Buffer], dtype: Any) -> int:
+    """Bytes of arrays of a plan. dtype: of those that are no Buffer.
+
+    >>> bytes_of({"y": (3, 4), "mask": Buffer((3, 4), "bool")}, "float32")
+    60
+    """
+    kinds = (a if isinstance(a, Buffer) else Buffer(a, dtype) for a in arrays.values())
+    return sum(math.prod(a.shape) * np.dtype(a.dtype).itemsize for a in kinds)
+
+
 def _with_tuple(declared: Any) -> Any:
     shape: Any = shape_of(declared)
     shape = tuple(shape) if isinstance(shape, list) else shape

@@ -10,11 +10,13 @@ import numpy as np
 
 from ..backends import Array, Backend
 from ..backends.exactness import BY_DEVICE, require_exact
+from ..layers.binding import plan_by
 from ..layers.bound import BoundLayers
-from ..losses import Loss
+from ..layers.plan import bytes_of
+from ..losses import Loss, answers_in
 from ..metrics import EpochMetric, Metric
 from ..processes import Processes
-from .batch import Batch
+from .batch import Batch, TargetShape
 from .kept_rows import KeptRows, result
 
 OF_EPOCHS = "computes its result by + - * /, square roots, comparisons, and exact_sum of gpubp.backends.order for sums"
@@ -44,6 +46,13 @@ class StepJob:
     def means(self) -> int:
         """How many numbers of an epoch are means of rows: the loss, and metrics other than `EpochMetric`s."""
         return 1 + sum(not isinstance(metric, EpochMetric) for metric in self.metrics)
+
+    def bytes_of_plans(self, network: BoundLayers, rows: int, target: TargetShape) -> int:
+        """Bytes of the arrays that loss and metrics plan for `rows` rows. network: the layers for their time steps."""
+        z, t = (rows, *network.output_shape), (rows, *target.row)
+        seen = (*z[:-1], answers_in(self.loss, z[-1]))
+        plans = [plan_by(self.loss, z, t), *(plan_by(metric, seen, t, self.loss.predicts) for metric in self.metrics)]
+        return sum(bytes_of(plan.all_arrays(network.backend.piece), network.dtype) for plan in plans)
 
 
 class SummedPass(Protocol):

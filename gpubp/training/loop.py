@@ -53,11 +53,10 @@ def _run_epochs(
     trainer: RunningTrainer, cache: StepCache, state: RunState, check: NonFiniteCheck | None, fit: Fit
 ) -> None:
     position, rows = state.position, fit.rows
-    feed, validation = fit.feed, fit.validation
-    network, begun, processes = cache.network, False, cache.sharing.processes
+    feed, network, begun, processes = fit.feed, cache.network, False, cache.sharing.processes
     state.begin(fit)
     with (
-        cache.backend.active(), cache.memory_advice(rows, feed.steps), cache.blas_threads(rows, feed.usual_steps),
+        cache.backend.active(), cache.memory_advice(rows, feed), cache.blas_threads(rows, feed.usual_steps),
         SignalHandlers(processes) as state.signals,
     ):  # fmt: skip
         resumed = None if position is None else (network.flat.copy(), network.states.flat.copy())
@@ -72,24 +71,7 @@ def _run_epochs(
             if position is not None:
                 position.restore_callbacks(fit, state.resumed_from)
             begun, resumed = True, None
-            source = cache.to_device(feed)
-            with ExitStack() as files:
-                if source is None:
-                    feed = files.enter_context(feed.opened())
-                if validation is not None:
-                    validation = files.enter_context(validation.opened())
-                while state.history.epochs < fit.epochs and not state.stop:
-                    logs = _epoch(trainer, cache, state, check, source, feed)
-                    if processes is not None:
-                        processes.doing = f"the end of epoch {state.epoch + 1}"
-                    cache.update.gather()
-                    if validation is not None:
-                        logs |= _validated(cache, validation)
-                    state.epoch += 1
-                    state.step_in_epoch = 0
-                    logs = first_numbers(processes, logs)
-                    state.history.append(logs)
-                    _end_epoch(trainer, processes, state, fit, logs)
+            _epochs(trainer, cache, state, check, fit)
             state.signals.raise_if_received(agreed=False)
         except StopRequested as request:
             state.history.interrupted = True
@@ -113,6 +95,27 @@ def _run_epochs(
                 for callback in reversed(fit.callbacks):  # the stack calls the last one first
                     ends.callback(callback.forget_fit)
                     ends.callback(callback.on_train_end, trainer)
+
+
+def _epochs(trainer: RunningTrainer, cache: StepCache, state: RunState, check: NonFiniteCheck | None, fit: Fit) -> None:
+    """The epochs that are left. Where memory runs out, `memory_advice` lets go of what this call has on the device."""
+    processes, validation, source = cache.sharing.processes, fit.validation, cache.to_device(fit.feed)
+    with ExitStack() as files:
+        feed = fit.feed if source is not None else files.enter_context(fit.feed.opened())
+        if validation is not None:
+            validation = files.enter_context(validation.opened())
+        while state.history.epochs < fit.epochs and not state.stop:
+            logs = _epoch(trainer, cache, state, check, source, feed)
+            if processes is not None:
+                processes.doing = f"the end of epoch {state.epoch + 1}"
+            cache.update.gather()
+            if validation is not None:
+                logs |= _validated(cache, validation)
+            state.epoch += 1
+            state.step_in_epoch = 0
+            logs = first_numbers(processes, logs)
+            state.history.append(logs)
+            _end_epoch(trainer, processes, state, fit, logs)
 
 
 def _end_epoch(
@@ -237,7 +240,7 @@ def run_once(cache: StepCache, state: RunState, check: NonFiniteCheck | None, fe
     >>> trainer.step_count
     1
     """
-    advice = cache.memory_advice(len(feed), feed.steps)
+    advice = cache.memory_advice(len(feed), feed)
     with cache.network.one_thread.during("step"), cache.backend.active(), advice:
         begin_together(cache)
         if (processes := cache.sharing.processes) is not None:

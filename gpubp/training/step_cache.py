@@ -23,6 +23,7 @@ from ..data.sequences import Sequences
 from ..errors import DeviceMemoryError, in_bytes
 from ..formula.host import host_numerics
 from ..layers.bound import BoundLayers
+from ..layers.step_memory import step_bytes
 from ..processes import Processes
 from ..step.batch import AHEAD, ROWS_AHEAD, Batch, TargetShape
 from ..step.profile import Profile, profile_step
@@ -260,11 +261,8 @@ class StepCache(OfOneProcess):
         return means
 
     @contextmanager
-    def memory_advice(self, rows: int, time_steps: int | None = None) -> Iterator[None]:
-        """Where memory runs out inside, frees what it can, and says in the error which batch would fit.
-
-        time_steps: T of the largest batch, where rows have lengths.
-        """
+    def memory_advice(self, rows: int, feed: Feed) -> Iterator[None]:
+        """Where memory runs out inside, frees what it can, and says in the error which batch of the feed would fit."""
         try:
             yield
         except DeviceMemoryError as problem:
@@ -275,19 +273,22 @@ class StepCache(OfOneProcess):
             self._free_memory(problem)
             pieces = self._pieces(rows)
             rows //= pieces
-            needed = partial(self._bytes_of_step, self.of_steps(time_steps), pieces, data > 0)
+            needed = partial(self._bytes_of_step, feed, pieces, data > 0)
             free = 0.9 * (self.backend.memory()[0] - data)
             fitting = bisect_right(range(1, rows), free, key=needed)
             advice = f"a batch_size of about {fitting} fits" if fitting else "a smaller network would fit"
             needs = f"A step on {rows} rows needs {in_bytes(needed(rows))}"
             raise DeviceMemoryError(f"{problem}. {needs}; {advice}") from None
 
-    def _bytes_of_step(self, network: BoundLayers, pieces: int, takes_rows: bool, rows: int) -> int:
+    def _bytes_of_step(self, feed: Feed, pieces: int, takes_rows: bool, rows: int) -> int:
         """About what the arrays of a step need: of layers, loss and batch, which has `pieces` times `rows` rows; of
         copies in bfloat16; and of the numbers of coming rows, where the step takes its rows by itself."""
-        inputs, outputs = math.prod(network.input_shape), math.prod(network.output_shape)
-        numbers = pieces * rows * (inputs + outputs + 4) + rows * (3 * outputs + 2)
-        size = network.step_memory(rows) + network.dtype.itemsize * numbers
+        network, target = self.of_steps(feed.steps), TargetShape.of(feed.t, feed.weights).of_steps(feed.steps)
+        inputs, outputs, each = map(math.prod, (network.input_shape, network.output_shape, target.positions or ()))
+        numbers = pieces * rows * (inputs + each + 4) + rows * (outputs + 3 * each + 2)
+        size = step_bytes(network, rows, reuses=not self.probes) + network.dtype.itemsize * numbers
+        size += pieces * rows * math.prod(target.row) * np.dtype(target.dtype).itemsize
+        size += self.job.bytes_of_plans(network, rows, target)
         if self.backend.precision == "bfloat16":
             size += size // 2 + 2 * self._weights()
         return size + takes_rows * 8 * min(AHEAD * pieces * rows, ROWS_AHEAD)

@@ -188,7 +188,7 @@ class Trainer(Copied, Status):
         steps = argument("profile", "steps", Count, steps)
         feed = self._feed(X, y)
         rows = self.rows_of_step(len(feed))
-        with self.step_cache.memory_advice(rows, feed.steps):
+        with self.step_cache.memory_advice(rows, feed):
             return profiled(self.fresh(self.optimizer).step_cache, feed, rows, steps)
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -24,14 +24,14 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import DeviceError, DeviceMemoryError, RecordError, ResultError, ShapeError, in_bytes
+from ...errors import DeviceError, DeviceMemoryError, RecordError, ResultError, ShapeError
 from ...formula import FormulaError, row_sum
 from ..arrays import Array, Shape, as_numpy
 from ..base import Backend
 from ..recording import Call, Record, RecordedLibrary
 from .bfloat16 import Bfloat16
 from .cublaslt import CublasLt
-from .driver import context, described, find_cupy
+from .driver import context, described, find_cupy, room_on
 from .epilogues import fuse
 from .formula_source import C_TYPES
 from .graphs import CallByCall, CapturedStep, Graphs, launches_in
@@ -137,7 +137,7 @@ class CUDA(Backend):
     @contextmanager
     def _making(self) -> Iterator[None]:
         """Where arrays come into being: while a step is noted, beside it, so that this is no part of the step."""
-        try:
+        with room_on(self):
             if not self.recording:
                 with self.active():
                     yield
@@ -145,11 +145,6 @@ class CUDA(Backend):
             with self._device, self._aside:
                 yield
             self._aside.synchronize()
-        except MemoryError as problem:  # as CuPy's own is
-            (free, total), said = (in_bytes(n) for n in self.memory()), first_line(problem).rstrip(".")
-            raise DeviceMemoryError(
-                f"{self.name} has no room for another array: {said}; {free} of {total} are free"
-            ) from None
 
     # -- arrays -----------------------------------------------------------------------------------------------
 
@@ -323,7 +318,7 @@ class CUDA(Backend):
 
     def capture(self, step: Callable[[], None]) -> Callable[[], None]:
         """Note what `step` does and do it once. Returns what does it again: once call by call, then as a CUDA graph."""
-        with self.active():
+        with self.active(), room_on(self):  # kernels make their scratch memory when they are first launched
             self.graphs.free_dropped()
             again = self._recorded(step)
             again()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from ...errors import DeviceError
+from ...errors import DeviceError, DeviceMemoryError, in_bytes
+from ..base import Backend
 from ..process import renew_in_children
 from .launches import first_line
 
@@ -102,3 +105,17 @@ def described(cupy: Any, index: int) -> dict[str, str]:
         "CuPy": cupy.__version__,
         "CUDA": f"{version // 1000}.{version % 1000 // 10}",
     }
+
+
+@contextmanager
+def room_on(backend: Backend) -> Iterator[None]:
+    """Where CuPy finds no memory inside, raise DeviceMemoryError, which says how much the device has."""
+    try:
+        yield
+    except DeviceMemoryError:
+        raise
+    except MemoryError as problem:  # as CuPy's own is
+        (free, total), said = (in_bytes(n) for n in backend.memory()), first_line(problem).rstrip(".")
+        raise DeviceMemoryError(
+            f"{backend.name} has no room for another array: {said}; {free} of {total} are free"
+        ) from None
