@@ -35,7 +35,7 @@ THIRD = ["training", "resume", "memory", "compare", "profile"]  # dry in test_gp
 PARTS = {"first": FIRST, "second": SECOND, "third": THIRD, "profile": ["profile"], "all": FIRST + SECOND + THIRD}
 
 
-def check(*arguments: Any, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+def check(*arguments: Any, timeout: float = 900) -> subprocess.CompletedProcess[str]:
     command = ["bash", SCRIPTS / "gpu_check.sh", *arguments]
     environment = os.environ | {"PYTHON": sys.executable}
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=timeout)
