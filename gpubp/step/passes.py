@@ -27,7 +27,7 @@ from ..layers.binding import plan_by
 from ..layers.words import first_found, word_counts
 from ..losses import answers_in, outputs_are
 from ..losses.positions import Positions, PositionWeights, check_by_position
-from ..metrics import EpochMetric
+from ..metrics import EpochMetric, Metric
 from .batch import Batch
 from .epoch_sums import StepJob, epoch_results, last_loss
 from .kept_rows import BEGINS, KeptRows
@@ -77,19 +77,18 @@ class Pass(OfOneProcess):
         self.x, self.t, rows = part.x, part.t, len(part.weights)
         self._lengths: Array = part.lengths
         self._weights: Array = part.of_positions
+        judged = part.lengths is not None and network.layers.over_time != "ends"
+        self._kept_steps = int(network.input_shape[0]) if judged else None  # T, where metrics keep each time step
+        if judged:
+            check_judges(loss, metrics)
         self._weighed: PositionWeights | None = None
         if part.of_positions is not None:
-            check_by_position(loss, *metrics)
+            check_by_position(loss, *(metric for metric in metrics if not self._takes_steps(metric)))
             self._weighed = PositionWeights(self.be, part.of_positions.shape, network.dtype)
         self.has_counts = loss.has_counts or self._weighed is not None
         self._steps: TimeSteps | None = None
-        self._kept_steps: int | None = None  # T, where metrics keep each time step
         if part.lengths is not None:
-            judged = network.layers.over_time != "ends"
             shape = (rows, int(network.input_shape[0]))
-            if judged:
-                check_judges(loss, metrics)
-                self._kept_steps = shape[1]
             self._steps = TimeSteps(self.be, shape, network.dtype, judged, self.has_counts)
         mask = None if self._steps is None else self._steps.mask
         self.context = Context(self.be, rows, network.dtype, job.seed, part=part, member=member, mask=mask)
@@ -140,6 +139,11 @@ class Pass(OfOneProcess):
         self.z: Array = None
         self.guarded = False
         self._on_host: np.ndarray[Any, Any] | None = None  # sums of `sums_of_counted_rows`
+
+    def _takes_steps(self, metric: Metric) -> bool:
+        """Whether the positions are time steps, and the metric takes each as a row, whose weight is then a row's."""
+        steps = self._kept_steps is not None and len(self.job.network.output_shape) == 2
+        return steps and isinstance(metric, EpochMetric)
 
     def _workspace(self, of: Any, context: Context, *shapes: Any) -> Workspace:
         try:

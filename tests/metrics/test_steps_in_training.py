@@ -263,6 +263,17 @@ def test_an_own_metric_gets_the_steps_of_each_row_behind_each_other(workers: int
     np.testing.assert_allclose(weights, np.concatenate([np.full(data.lengths[i], w[i]) for i in rows]), rtol=1e-6)
 
 
+def test_an_own_metric_gets_the_weight_of_each_step() -> None:
+    """As that of a row, so that it need not know of weights of positions."""
+    data, metric = Data(lambda rng, n: rng.normal(size=(n, 1)), 1, "steps"), LargestError()
+    t = bp.Trainer(identity(1), bp.MeanSquaredError(), bp.SGD(0.0), 8, metrics=[metric])
+    t.evaluate(data.z, data.y, data.given)
+    outputs, _, weights = metric.seen[-1]
+    z, _, w = data.flat
+    assert (w == 0).any() and sorted(weights) == sorted(w[w > 0])
+    assert np.sum(outputs[:, 0] * weights) == pytest.approx(np.sum(z[:, 0] * w))
+
+
 def test_an_own_metric_that_says_nothing_of_steps_is_refused_before_training() -> None:
     class Own(LargestError):
         def result(self, outputs: Any, targets: Any, weights: Any) -> float:
