@@ -77,7 +77,7 @@ def browse(tmp_path: Path, *arguments: str, dark: bool = False) -> str:
     profile = f"--user-data-dir={tmp_path / 'profile'}"
     scheme = [f"--blink-settings=preferredColorScheme={0 if dark else 1}"]
     command = [BROWSER, *FLAGS, profile, *scheme, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 

@@ -14,7 +14,7 @@ import pytest
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 
-def in_child(work: Callable[[], Any], seconds: float = 60.0) -> Any:
+def in_child(work: Callable[[], Any], seconds: float = 300.0) -> Any:
     """What `work` returns in a forked process; AssertionError if it raises, or is not done in time."""
     reading, writing = os.pipe()
     child = os.fork()

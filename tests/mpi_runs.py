@@ -75,7 +75,7 @@ class Run:
             except ProcessLookupError:
                 pass
 
-    def end(self, seconds: float = 60.0) -> Ended:
+    def end(self, seconds: float = 300.0) -> Ended:
         """Wait for its end. AssertionError if it is not done after so many seconds, or leaves processes."""
         try:
             output, errors = self.process.communicate(timeout=seconds)
@@ -83,7 +83,7 @@ class Run:
             self.kill()
             output, errors = self.process.communicate()
             raise AssertionError(f"not done after {seconds:g} s:\n{output}\n{errors}") from None
-        for _ in range(100):  # one that was killed may need a moment
+        for _ in range(1200):  # one that was killed may need a moment
             left = self.left()
             if not left:
                 break
@@ -93,6 +93,6 @@ class Run:
         return Ended(self.process.returncode, output, errors)
 
 
-def run(count: int, *arguments: Any, seconds: float = 60.0, **more: str) -> Ended:
+def run(count: int, *arguments: Any, seconds: float = 300.0, **more: str) -> Ended:
     """Run it to its end."""
     return Run(count, *arguments, **more).end(seconds)

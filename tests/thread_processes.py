@@ -103,7 +103,7 @@ class ThreadSlices(VectorSlices):
             part[...] = own
 
 
-def in_threads(size: int, work: Callable[[ThreadProcesses], Result], seconds: float = 60.0) -> list[Result]:
+def in_threads(size: int, work: Callable[[ThreadProcesses], Result], seconds: float = 300.0) -> list[Result]:
     """What `work` returns in each of `size` threads, by rank. If some fail, the error of the first that failed.
 
     seconds: how long a thread waits for the others in a call.

@@ -25,7 +25,7 @@ def run(*arguments: object) -> Result:
 
 def process(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "gpubp", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)  # type: ignore[call-overload]
+    return subprocess.run(command, capture_output=True, text=True, timeout=400, **options)  # type: ignore[call-overload]
 
 
 def accuracy_in(text: str) -> float:
@@ -57,7 +57,7 @@ def on_a_terminal(*arguments: object, **variables: str) -> str:
             if not part:
                 break
             seen += part
-        running.wait(timeout=60)
+        running.wait(timeout=300)
     os.close(above)
     assert running.returncode == 0, seen
     return seen.decode()

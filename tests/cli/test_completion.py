@@ -60,7 +60,7 @@ def completed(line: str) -> list[str]:
         f"COMP_WORDS=({' '.join(repr(w) for w in words)}); COMP_CWORD={len(words) - 1}; "
         '_gpubp_completion gpubp; printf "%s\\n" "${COMPREPLY[@]}"'
     )
-    done = subprocess.run([str(BASH), "--norc", "-c", script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([str(BASH), "--norc", "-c", script], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and done.stderr == "", done
     return done.stdout.split()
 
@@ -145,7 +145,7 @@ def test_completion_at_the_keyboard() -> None:
 
 def wait_for(terminal: int, pattern: str) -> None:
     """Read what the terminal shows until it is this."""
-    seen, end = "", time.monotonic() + 30
+    seen, end = "", time.monotonic() + 300
     while not re.search(pattern, seen):
         ready, _, _ = select.select([terminal], [], [], max(0.0, end - time.monotonic()))
         assert ready, f"waited for {pattern!r} and saw {seen!r}"

@@ -28,7 +28,7 @@ def test_ctrl_c_saves_what_was_learnt() -> None:
         assert running.stderr is not None
         assert "epoch 1/100000" in running.stderr.readline()
         running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=60)
+        out, err = running.communicate(timeout=300)
     assert running.returncode == 130
     assert re.search(r"interrupted after \d+ of 100000 epochs; what was learnt so far is saved", err)
     assert "Traceback" not in err and "model    digits.safetensors" in out and "test accuracy" in out
@@ -66,7 +66,7 @@ def test_help_imports_no_heavy_library() -> None:
         "try: main()\nexcept SystemExit: pass\n"
         "print(sorted({n.partition('.')[0] for n in sys.modules} & {'sklearn', 'scipy', 'matplotlib', 'cupy'}))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.stdout.endswith("[]\n"), done.stdout + done.stderr
 
 

@@ -43,7 +43,7 @@ def process(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]
 def ended(running: subprocess.Popen[str]) -> tuple[str, str]:
     """What a process that should end says; one that does not is killed, so that the tests go on."""
     try:
-        return running.communicate(timeout=60)
+        return running.communicate(timeout=300)
     except subprocess.TimeoutExpired:
         running.kill()
         raise

@@ -190,7 +190,7 @@ def test_signals_end_it_with_a_checkpoint_and_the_model(number: int, code: int) 
     with process("data.npz", "--epochs=100000", "--device=cpu", "--checkpoint-dir=a", "--out=m.safetensors") as running:
         assert running.stderr is not None and "epoch 1/100000" in running.stderr.readline()
         running.send_signal(number)
-        out, err = running.communicate(timeout=60)
+        out, err = running.communicate(timeout=300)
     assert running.returncode == code, err
     said = re.search(r"the checkpoint of step ([\d,]+) is in a: gpubp train --resume a\n", err)
     assert said is not None and "Traceback" not in err

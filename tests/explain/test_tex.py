@@ -62,7 +62,7 @@ def test_braces_and_environments_are_balanced(document: str) -> None:
 def test_it_compiles(document: str, tmp_path: Path) -> None:
     (tmp_path / "step.tex").write_text(document, encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "step.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=400)
     log = (tmp_path / "step.log").read_text(encoding="latin-1")
     assert done.returncode == 0, log[-3000:]
     assert (tmp_path / "step.pdf").stat().st_size > 5000

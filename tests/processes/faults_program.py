@@ -48,8 +48,8 @@ def in_child(method: str) -> bytes:
     queue = context.Queue()
     child = context.Process(target=send_back, args=(queue,))
     child.start()
-    found = queue.get(timeout=40)
-    child.join(40)
+    found = queue.get(timeout=200)
+    child.join(200)
     return bytes(found)
 
 
@@ -128,7 +128,7 @@ def main(what: str, folder: Path) -> None:
     elif what == "a program":
         trainer_of()
         run = [sys.executable, __file__, "in a program", str(folder)]
-        subprocess.run(run, check=True, timeout=40)
+        subprocess.run(run, check=True, timeout=200)
     elif what == "in a program":
         assert trainer_of().processes is None
         return

@@ -20,7 +20,7 @@ def test_threads(size: int) -> None:
 @mpi_runs.needs_mpi
 @pytest.mark.parametrize("size", [2, 3, 4, 5, 6, 8])
 def test_mpi(size: int) -> None:
-    ended = mpi_runs.run(size, PROGRAM, size, seconds=120.0)
+    ended = mpi_runs.run(size, PROGRAM, size, seconds=300.0)
     assert ended.code == 0, ended
     assert sorted(ended.output.splitlines()) == [f"{rank} fine" for rank in range(size)]
 

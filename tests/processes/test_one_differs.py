@@ -13,7 +13,7 @@ pytestmark = mpi_runs.needs_mpi
 
 
 def ended(what: str, folder: Path, size: int = 2, limit: float = 3.0) -> mpi_runs.Ended:
-    return mpi_runs.run(size, PROGRAM, what, folder, seconds=40.0, GPUBP_PROCESSES_TIMEOUT=str(limit))
+    return mpi_runs.run(size, PROGRAM, what, folder, seconds=300.0, GPUBP_PROCESSES_TIMEOUT=str(limit))
 
 
 @pytest.mark.parametrize(

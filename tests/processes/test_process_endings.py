@@ -15,7 +15,7 @@ pytestmark = mpi_runs.needs_mpi
 
 
 def ended(how: str, size: int = 2, **more: str) -> mpi_runs.Ended:
-    return mpi_runs.run(size, PROGRAM, how, seconds=60.0, **more)
+    return mpi_runs.run(size, PROGRAM, how, **more)
 
 
 def test_all_end_in_order() -> None:

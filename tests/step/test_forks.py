@@ -132,7 +132,7 @@ def test_both_processes_go_on_with_a_fit(tmp_path: Path) -> None:
     finally:
         if os.getpid() != me:
             os._exit(0)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while not (tmp_path / "child").exists() and time.monotonic() < end:
         time.sleep(0.02)
     if not (tmp_path / "child").exists():
@@ -191,7 +191,7 @@ def test_signals_act_in_a_child_while_the_main_thread_of_the_parent_trains() -> 
 
 def waits(ready: Any) -> None:
     ready.set()
-    time.sleep(60)
+    time.sleep(600)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 1)])
@@ -204,9 +204,9 @@ def test_a_signal_ends_a_child_of_a_callback_at_once(number: int, code: int) -> 
             ready = context.Event()
             child = context.Process(target=waits, args=(ready,))
             child.start()
-            assert ready.wait(60) and child.pid is not None
+            assert ready.wait(300) and child.pid is not None
             os.kill(child.pid, number)
-            child.join(20)
+            child.join(300)
             codes.append(child.exitcode)
             child.kill()
 
@@ -219,10 +219,10 @@ def test_a_signal_ends_a_child_that_has_just_begun() -> None:
 
     class Forks(bp.Callback):
         def on_epoch_end(self, trainer: bp.Trainer, logs: dict[str, float]) -> None:
-            child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+            child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
             child.start()
             child.terminate()
-            child.join(5)
+            child.join(300)
             codes.append(child.exitcode)
             child.kill()
             assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

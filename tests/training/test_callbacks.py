@@ -355,7 +355,7 @@ import numpy as np, gpubp as bp
 net = bp.Network(bp.Dense(1), 2, device="cpu")
 bp.Trainer(net, bp.MeanSquaredError(), bp.SGD()).fit(np.ones((9, 2)), np.ones(9), epochs=3, verbose=True)
 """
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
     assert run.returncode == 0 and run.stdout == "" and "training" in run.stderr and "100%" in run.stderr
 
 
