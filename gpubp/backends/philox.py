@@ -43,7 +43,7 @@ def fill_mask(
     [True, False, False, True, True, True]
     """
     flat, skip = out.reshape(-1), first % 16
-    generator = np.random.Philox(counter=[first // 16, int(step[0]), 0, 0], key=list(key))
+    generator = _generator(first // 16, step, key)
     for start in range(0, skip + flat.size, 4 * AT_ONCE):
         part = flat[max(0, start - skip) : start - skip + 4 * AT_ONCE]
         before = skip if start == 0 else 0
@@ -62,11 +62,17 @@ def fill_uniform(out: np.ndarray[Any, Any], key: tuple[int, int], step: np.ndarr
     [0.0887, 0.8755, 0.6609]
     """
     flat = out.reshape(-1)
-    generator = np.random.Philox(counter=[first // 8, int(step[0]), 0, 0], key=list(key))
+    generator = _generator(first // 8, step, key)
     for start in range(0, flat.size, AT_ONCE):
         part = flat[start : start + AT_ONCE]
         words = generator.random_raw(-(-part.size // 2)).astype("<u8", copy=False)
         np.multiply(words.view("<u4")[: part.size] >> 8, 2.0**-24, out=part, casting="unsafe")
+
+
+def _generator(block: int, step: np.ndarray[Any, Any], key: tuple[int, int]) -> np.random.Philox:
+    """As arrays: in a list with a word of 2**63 or more, NumPy rounds all words to float64."""
+    counter = np.array([block, int(step[0]), 0, 0], np.uint64)
+    return np.random.Philox(counter=counter, key=np.array(key, np.uint64))
 
 
 _PHILOX = r"""

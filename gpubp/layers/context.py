@@ -42,7 +42,7 @@ class Context:
         self.backend = backend
         self.rows = rows
         self.dtype = np.dtype(dtype)
-        self.seed = seed
+        self.seed = seed % 2**64  # a word of Philox's key
         if part is None:
             self.weights = backend.to_device(np.ones(rows), self.dtype)
             self.share = self.piece_share = backend.to_device(np.full(rows, 1.0 / rows), self.dtype)

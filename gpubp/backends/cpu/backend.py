@@ -42,7 +42,7 @@ from .patches import Patches
 from .row_products import PIECES
 from .row_products import blocks as row_products
 from .sampling import Sampler
-from .scattering import Scatter
+from .scattering import Scatter, take_rows
 from .stages import Part, parts
 from .widening import LARGE, Widening
 
@@ -120,13 +120,11 @@ class CPU(Backend):
         out[...] = values
 
     def stage(self, out: Array, source: Array, rows: Any = None) -> None:
-        """out = source[rows]; `clip` spares NumPy a second buffer, the rows having been made to fit."""
+        """out = source[rows]"""
         if rows is None:
             np.copyto(out, source, casting="unsafe")
-        elif source.dtype == out.dtype:
-            np.take(source, rows, axis=0, out=out, mode="clip")
         else:
-            np.copyto(out, source[rows], casting="unsafe")
+            take_rows(out, source, rows)
 
     def keeps_on_device(self, size: int) -> bool:
         """No: they are in memory already, and `stage` takes batches from them."""
@@ -134,7 +132,7 @@ class CPU(Backend):
 
     def gather(self, source: Array, rows: Array, out: Array) -> Array:
         """out[i] = source[rows[i]]"""
-        self.run(self.stage, out, source, rows)
+        self.run(take_rows, out, source, rows)
         return out
 
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -57,5 +57,12 @@ def number(typing: Any, n: Any) -> Any:
     return types.float64(types.int64), lambda context, b, signature, args: b.bitcast(args[0], NUMBERS["d"])
 
 
+def _upper(b: Any, x: Any, y: Any) -> Any:
+    wide = ir.IntType(128)
+    return b.trunc(b.lshr(b.mul(b.zext(x, wide), b.zext(y, wide)), wide(64)), WORD)
+
+
+upper = primitive(types.int64, 2, _upper)  # 64 bits of the product of two words without a sign
 at_float32, at_float64 = _pointer(types.float32, NUMBERS["f"]), _pointer(types.float64, NUMBERS["d"])
 at_int64, at_mask = _pointer(types.int64, WORD), _pointer(types.boolean, BYTE)
+at_uint16, at_uint32 = _pointer(types.uint16, ir.IntType(16)), _pointer(types.uint32, ir.IntType(32))

@@ -353,6 +353,7 @@ NETS = {
     "norms": ([bp.Dense(8), bp.LayerNorm(), bp.SiLU(), bp.Dropout(0.4), bp.BatchNorm(), bp.Dense(3)], (6,)),
     "images": ([*IMAGE, bp.Conv2D(6, 2, stride=2, groups=2), bp.AvgPool2D(2), bp.Flatten(), bp.Dense(3)], (9, 9, 2)),
     "grey": ([*IMAGE, bp.Conv2D(6, 3), bp.GlobalAvgPool2D(), bp.Dense(3)], (9, 9, 1)),
+    "dropout": ([bp.Dense(9), bp.ReLU(), bp.Dropout(0.5), bp.GaussianNoise(0.1), bp.Dense(3)], (6,)),
     "residual": ([bp.Dense(8), bp.Residual(bp.Sequential(bp.Dense(8), bp.Softplus())), bp.Dense(3)], (6,)),
 }  # fmt: skip
 

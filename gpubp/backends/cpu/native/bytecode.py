@@ -13,11 +13,9 @@ program.
 from __future__ import annotations
 
 import ctypes
-import importlib
-import sys
+import math
 from collections.abc import Sequence
 from functools import lru_cache
-from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -26,15 +24,10 @@ from ...arrays import share
 from ...recording import Call, address, replay_if
 from ..finite import check_finite
 from ..loops import ENTRIES, Fused
+from .instructions import ARGMAX, CASTS, COPY, FINITE, FORMULA, REDUCE, SKIP, UFUNC, Array, Words, axes_of, instruction
+from .products import product, products
 
-UFUNC, REDUCE, ARGMAX, GEMM, GEMV, DOT, AXPY, COPY, CAST, FORMULA, SKIP, TAKE, GEMMS, FINITE = range(14)
-NO_TRANSPOSE, TRANSPOSE = 111, 112  # as CBLAS calls them
-CASTS = {("?", "f"): 0, ("?", "d"): 1, ("f", "d"): 2, ("i", "l"): 3}
-DOT_AT_ONCE = 2**30  # numbers: np.dot cuts longer vectors
 SMALL_CAST = 2**16
-
-Words = list[int]
-Array = np.ndarray[Any, Any]
 
 
 class _Ufunc(ctypes.Structure):
@@ -68,24 +61,6 @@ def loop_of(ufunc: np.ufunc, kinds: str) -> tuple[int, int] | None:
     return (int(loop), int((inside.data[number] if inside.data else 0) or 0)) if loop else None
 
 
-@lru_cache(maxsize=64)
-def _blas(name: str) -> int | None:
-    """The address of a CBLAS function, as "sgemm", in the library that NumPy itself calls."""
-    symbols = ["scipy_cblas_{}64_", "cblas_{}64_"]
-    if sys.platform != "darwin":  # elsewhere a 32-bit number takes as much room among arguments as one of 64 bits
-        symbols += ["scipy_cblas_{}", "cblas_{}"]
-    try:
-        library = ctypes.CDLL(importlib.import_module("numpy._core._multiarray_umath").__file__)
-    except (ImportError, OSError):
-        return None
-    for symbol in symbols:
-        try:
-            return ctypes.cast(getattr(library, symbol.format(name)), ctypes.c_void_p).value
-        except AttributeError:
-            continue
-    return None
-
-
 class Code:
     """A program while it is written.
 
@@ -115,20 +90,21 @@ class Code:
             if function.loop.address is None:
                 return self._all(function.passes)
             return instruction(FORMULA, function.loop.address, *function.loop.block(args))
-        if type(function) is FunctionType and function in ENTRIES:
-            found = ENTRIES[function](self.kept, *args)
+        entry = ENTRIES.get(getattr(function, "__func__", function))
+        if entry is not None:
+            found = entry(self.kept, *args)
             return None if found is None else instruction(FORMULA, *found)
         if function in (np.dot, np.matmul):
             out = args[2] if len(args) == 3 else kwargs.get("out")
             if not isinstance(out, np.ndarray):
                 return None
             if function is np.matmul and out.ndim > 2:
-                return _products(args[0], args[1], out)
-            return _product(args[0], args[1], out, function is np.dot)
+                return products(args[0], args[1], out)
+            return product(args[0], args[1], out, function is np.dot)
         if isinstance(function, np.ufunc) and function.signature is None:
             return self._ufunc(function, args, kwargs)
         if function is np.copyto:
-            return self._copy(*args) if len(args) == 2 and not kwargs else None
+            return self._copy(*args, **kwargs) if len(args) == 2 and not set(kwargs) - {"casting"} else None
         if function is np.argmax:
             return _argmax(args, kwargs)
         if function is check_finite:
@@ -184,7 +160,7 @@ class Code:
             operands.append(np.broadcast_to(a, out.shape))
         if not out.size:
             return []
-        sizes, steps = _axes(out.shape, [a.strides for a in (*operands, out)])
+        sizes, steps = axes_of(out.shape, [a.strides for a in (*operands, out)])
         addresses = [address(a) for a in (*operands, out)]
         words = [*loop, len(addresses), sizes[-1], len(sizes) - 1, *addresses, *(s[-1] for s in steps)]
         for k in range(len(sizes) - 1):
@@ -193,82 +169,80 @@ class Code:
         return casts + instruction(UFUNC, *words, *[0] * room)
 
     def _cast(self, a: Array, kind: np.dtype[Any]) -> tuple[Array, Words] | None:
-        which = CASTS.get((a.dtype.char, kind.char))
-        if which is None or not a.flags.c_contiguous or a.size > SMALL_CAST:
+        if a.dtype.char + kind.char not in CASTS or not a.flags.c_contiguous or a.size > SMALL_CAST:
             return None
         result = self._array(np.empty(a.shape, kind))
-        return result, instruction(CAST, which, a.size, address(result), address(a))
+        return result, _moved(result, a)
 
-    def _copy(self, out: Any, source: Any) -> Words | None:
+    def _copy(self, out: Any, source: Any, casting: str = "same_kind") -> Words | None:
         if not isinstance(out, np.ndarray):
             return None
         if not isinstance(source, np.ndarray):
             source = self._array(np.array(source, out.dtype))
-        if source.dtype != out.dtype or out.itemsize not in (1, 4, 8) or share(out, source):
+        if source.dtype != out.dtype and source.dtype.char + out.dtype.char not in CASTS:
             return None
-        if source.ndim > out.ndim:
+        if out.itemsize not in (1, 4, 8) or share(out, source) or source.ndim > out.ndim:
             return None
-        if not out.size:
-            return []
-        sizes, (to, of) = _axes(out.shape, [out.strides, np.broadcast_to(source, out.shape).strides])
-        size = out.itemsize
-        if to[-1] == of[-1] == size:
-            size *= sizes.pop()
-            to, of = to[:-1], of[:-1]
-        words = [size, len(sizes), address(out), address(source)]
-        for n, step, step_from in zip(sizes, to, of, strict=True):
-            words += [n, step, step_from]
-        return instruction(COPY, *words, *[0] * len(sizes))
+        return _moved(out, np.broadcast_to(source, out.shape)) if out.size else []
 
 
-def instruction(code: int, *fields: int) -> Words:
-    """The words of one instruction.
-
-    >>> instruction(COPY, 8, 0, 100, 200) == [COPY, 6, 8, 0, 100, 200]
-    True
-    """
-    return [code, len(fields) + 2, *fields]
+def _moved(out: Array, source: Array) -> Words:
+    """The numbers of an array in another of the same shape, of the same type or one that `CASTS` has."""
+    sizes, (to, of) = axes_of(out.shape, [out.strides, source.strides])
+    first = out.itemsize if source.dtype == out.dtype else CASTS[source.dtype.char + out.dtype.char]
+    if to[-1] == of[-1] == first:
+        first *= sizes.pop()
+        to, of = to[:-1], of[:-1]
+    words = [first, len(sizes), address(out), address(source)]
+    for n, step, step_from in zip(sizes, to, of, strict=True):
+        words += [n, step, step_from]
+    return instruction(COPY, *words, *[0] * len(sizes))
 
 
 def _same(a: Array, b: Array) -> bool:
     return address(a) == address(b) and a.shape == b.shape and a.strides == b.strides and a.dtype == b.dtype
 
 
-def _axes(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[Words, list[Words]]:
-    """The lengths of the axes, and the operands' steps, with as few axes as will do: at least one."""
-    sizes: Words = []
-    steps: list[Words] = [[] for _ in strides]
-    for k, n in enumerate(shape):
-        if n == 1:
-            continue
-        if sizes and all(s[-1] == own[k] * n for s, own in zip(steps, strides, strict=True)):
-            sizes[-1] *= n  # one step along the axis before is all of this one
-            for s, own in zip(steps, strides, strict=True):
-                s[-1] = own[k]
-        else:
-            sizes.append(n)
-            for s, own in zip(steps, strides, strict=True):
-                s.append(own[k])
-    if not sizes:
-        return [1], [[0] for _ in strides]
-    return sizes, steps
-
-
 def _reduce(ufunc: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Words | None:
-    """The largest or smallest of each row, whose bits don't depend on an order; a sum's do."""
+    """Over the last axes, the largest or smallest of each row, whose bits don't depend on an order; a sum's do. Over
+    others, of which NumPy takes one slice after the other."""
     x, out = args[0] if len(args) == 1 else None, kwargs.get("out")
-    if ufunc not in (np.maximum, np.minimum) or set(kwargs) - {"axis", "keepdims", "out"}:
+    if ufunc not in (np.maximum, np.minimum, np.add) or set(kwargs) - {"axis", "keepdims", "out"}:
         return None
-    if not isinstance(x, np.ndarray) or not isinstance(out, np.ndarray) or kwargs.get("axis") not in (-1, x.ndim - 1):
+    if not isinstance(x, np.ndarray) or not isinstance(out, np.ndarray) or kwargs.get("axis") is None:
+        return None
+    axes = sorted(k % x.ndim for k in np.atleast_1d(kwargs["axis"]).tolist())
+    if axes != list(range(axes[0], axes[-1] + 1)):
         return None
     if x.dtype != out.dtype or x.dtype.char not in "fd" or not (x.flags.c_contiguous and out.flags.c_contiguous):
         return None
-    loop, n = loop_of(ufunc, f"{x.dtype.char * 2}->{x.dtype.char}"), x.shape[-1]
+    loop, end = loop_of(ufunc, f"{x.dtype.char * 2}->{x.dtype.char}"), axes[-1] + 1
+    n, width = math.prod(x.shape[axes[0] : end]), math.prod(x.shape[end:])
     if loop is None or not x.size or share(x, out):
         return None
-    size = x.itemsize
-    words = [*loop, x.size // n, n, address(x), n * size, address(out), size, size]
-    return instruction(REDUCE, *words, *[0] * 7)
+    size, rows = x.itemsize, x.size // (n * width)
+    if width == 1:
+        words = [*loop, rows, n, address(x), n * size, address(out), size, size]
+        return None if ufunc is np.add else instruction(REDUCE, *words, *[0] * 7)
+    step, to = width * size, address(out)
+    if ufunc is np.add:
+        first, of, slices = _moved(out, np.broadcast_to(_start_of_sums(x.dtype), out.shape)), address(x), n
+    else:
+        first, of, slices = (
+            instruction(COPY, step, 1, to, address(x), rows, step, n * step, 0),
+            address(x) + step,
+            n - 1,
+        )
+    if not slices:
+        return first
+    words = [*loop, 3, width, 2, to, of, to, size, size, size, rows, step, n * step, step, slices, 0, step, 0]
+    return first + instruction(UFUNC, *words, *[0] * 5)
+
+
+@lru_cache(maxsize=2)
+def _start_of_sums(dtype: Any) -> Array:
+    """To which NumPy adds: 0, or -0 in other versions of it, which leaves the sign of sums of -0."""
+    return np.add.reduce(np.full((1, 2), -0.0, dtype), axis=0)[:1]
 
 
 def _argmax(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Words | None:
@@ -287,100 +261,3 @@ def _finite(total: Any, loss: Any, alive: Any, bad: Any, good: Any, latch: bool)
     if "".join(a.dtype.char for a in views) not in ("ff??l", "dd??l"):
         return None
     return instruction(FINITE, views[0].itemsize, latch, *map(address, views))
-
-
-def _product(a: Any, b: Any, out: Any, is_dot: bool) -> Words | None:
-    """What np.dot, or np.matmul, asks of BLAS, by the shapes of a and b; not what they copy first, nor a aᵀ, which is
-    half the work to BLAS."""
-    kind = a.dtype.char
-    if not kind == b.dtype.char == out.dtype.char or kind not in "fd":
-        return None
-    if any(share(one, other) for one, other in ((a, out), (b, out))):
-        return None
-    of_a, of_b = _sort(a), _sort(b)
-    if of_a == of_b == "matrix" and address(a) == address(b):
-        return None
-    if is_dot and not (out.flags.c_contiguous and _whole(a) and _whole(b)):
-        return None
-    if not (is_dot or of_a == of_b == _sort(out) == "matrix"):
-        return None
-    letter, which = ("s", 0) if kind == "f" else ("d", 1)
-
-    def blas(code: int, name: str, *fields: int) -> Words | None:
-        function = _blas(letter + name)
-        return None if function is None else instruction(code, function, which, *fields)
-
-    if "single" in (of_a, of_b):
-        vector, single = (b, a) if of_a == "single" else (a, b)
-        return blas(AXPY, "axpy", vector.size, address(single), address(vector), _step(vector), address(out))
-    if of_b == "column" and of_a != "matrix":
-        n, places = a.size, (address(a), _step(a), address(b), _step(b), address(out))
-        return blas(DOT, "dot", n, *places) if n <= DOT_AT_ONCE else None
-    if (of_a == "matrix") != (of_b == "matrix"):
-        matrix, vector = (a, b) if of_a == "matrix" else (b, a)
-        how, row = _lies(matrix) or (0, 0)
-        lengths = matrix.shape if how == NO_TRANSPOSE else matrix.shape[::-1]
-        if matrix is b:
-            how = TRANSPOSE if how == NO_TRANSPOSE else NO_TRANSPOSE
-        of_vector = (address(vector), _step(vector))
-        return blas(GEMV, "gemv", how, *lengths, address(matrix), row, *of_vector, address(out))
-    one, other, there = _lies(a), _lies(b), _lies(out)
-    if one is None or other is None or there is None or there[0] == TRANSPOSE:
-        return None
-    operands = (address(a), one[1], address(b), other[1], address(out), there[1])
-    return blas(GEMM, "gemm", one[0], other[0], len(a), b.shape[1], len(b), *operands)
-
-
-def _products(a: Any, b: Any, out: Array) -> Words | None:
-    """Stacks of matrices, each of which np.matmul gives to BLAS by itself. Their leading axes are two, or more of which
-    some have one step."""
-    leading = out.shape[:-2]
-    if a.shape[:-2] != leading or b.shape[:-2] != leading:
-        return None
-    if not out.size:
-        return []
-    if np.may_share_memory(a, b) and (address(a) == address(b) or a.strides[:-2] != b.strides[:-2]):
-        return None  # some of them may be a aᵀ
-    if any(share(one, other) for one, other in ((a, out), (b, out))):
-        return None
-    first = (0,) * len(leading)
-    one = _product(a[first], b[first], out[first], is_dot=False)
-    sizes, steps = _axes(leading, [m.strides[:-2] for m in (a, b, out)])
-    if one is None or one[0] != GEMM or len(sizes) > 2:
-        return None
-    words = one[2:]
-    for k in range(2):
-        words += [sizes[k], *(s[k] for s in steps)] if k < len(sizes) else [1, 0, 0, 0]
-    return instruction(GEMMS, *words)
-
-
-def _sort(a: Array) -> str:
-    """What a vector or matrix is to np.dot."""
-    if a.size == 1:
-        return "single"
-    if a.ndim == 2 and len(a) > 1:
-        return "matrix" if a.shape[1] > 1 else "column"
-    return "column" if a.ndim == 1 else "row"
-
-
-def _step(vector: Array) -> int:
-    """How far it is from one number to the next, in numbers."""
-    return int(vector.strides[1 if _sort(vector) == "row" else 0]) // vector.itemsize
-
-
-def _whole(a: Array) -> bool:
-    return a.ndim == 1 or bool(a.flags.c_contiguous or a.flags.f_contiguous)
-
-
-def _lies(a: Array) -> tuple[int, int] | None:
-    """How a matrix lies in memory: transposed or not, and how far it is from one row there to the next."""
-    if a.flags.c_contiguous:
-        return NO_TRANSPOSE, a.shape[1]
-    if a.flags.f_contiguous:
-        return TRANSPOSE, len(a)
-    (down, right), size = a.strides, a.itemsize
-    if right == size and down >= a.shape[1] * size and down % size == 0:
-        return NO_TRANSPOSE, down // size
-    if down == size and right >= len(a) * size and right % size == 0:
-        return TRANSPOSE, right // size
-    return None

@@ -13,8 +13,7 @@ networks. It lets go of Python's lock, so that workers are not in each other's w
     GEMV      function, type, how a lies, m, n, a, lda, x, step, out
     DOT       function, type, n, x, step, y, step, out
     AXPY      function, type, n, address of the number, x, step, out
-    COPY      bytes at a time, axes, to, from, then of every axis length, step to, step from
-    CAST      kind, n, to, from
+    COPY      bytes at a time or which of `CASTS`, axes, to, from, then of every axis length, step to, step from
     FORMULA   function, then its arguments
     SKIP      address of a byte; if that is 0, so many words are left out
     TAKE      rows, bytes of a row, address of the indices, to, from
@@ -25,13 +24,17 @@ This module needs Numba; nothing imports it before it is wanted.
 
 from __future__ import annotations
 
+import zlib
+from pathlib import Path
 from typing import Any
 
 import numba
 from llvmlite import ir
 from numba import types
 
+from .. import pointers
 from ..pointers import BYTE, NUMBERS, WORD, as_pointer, primitive
+from . import blas_calls, instructions, moves
 from .blas_calls import (
     axpy_double,
     axpy_single,
@@ -43,53 +46,21 @@ from .blas_calls import (
     gemv_double,
     gemv_single,
 )  # fmt: skip
-from .bytecode import ARGMAX, AXPY, CAST, COPY, DOT, FINITE, FORMULA, GEMM, GEMMS, GEMV, REDUCE, SKIP, TAKE, UFUNC
+from .instructions import ARGMAX, AXPY, COPY, DOT, FINITE, FORMULA, GEMM, GEMMS, GEMV, REDUCE, SKIP, TAKE, UFUNC
+from .moves import copy, move_some
+from .moves import put as _put
+from .moves import word as _word
 
-_word = primitive(types.int64, 1, lambda b, address: b.load(as_pointer(b, address, WORD)))
 _byte = primitive(types.int64, 1, lambda b, address: b.zext(b.load(as_pointer(b, address, BYTE)), WORD))
 _put_byte = primitive(types.void, 2, lambda b, at, byte: b.store(b.trunc(byte, BYTE), as_pointer(b, at, BYTE)))
-_put = primitive(types.void, 2, lambda b, address, word: b.store(word, as_pointer(b, address, WORD)))
 
 # void loop(char **args, npy_intp *n, npy_intp *steps, void *data), a ufunc's; void formula(int64 *block), of loops.py
 _loop = primitive(types.void, 5, lambda b, loop, *args: call_at(b, loop, ir.VoidType(), *args))
 _formula = primitive(types.void, 2, lambda b, formula, block: call_at(b, formula, ir.VoidType(), block))
 
 
-def _memcpy(b: Any, to: Any, source: Any, count: Any) -> Any:
-    pointer = BYTE.as_pointer()
-    function = numba.core.cgutils.get_or_insert_function(
-        b.module, ir.FunctionType(pointer, [pointer, pointer, WORD]), "memcpy"
-    )
-    return b.call(function, [as_pointer(b, to, BYTE), as_pointer(b, source, BYTE), count])
-
-
-def _mover(kind: Any) -> Any:
-    return primitive(types.void, 2, lambda b, to, of: b.store(b.load(as_pointer(b, of, kind)), as_pointer(b, to, kind)))
-
-
-_move = primitive(types.void, 3, _memcpy)
-_move_1, _move_4, _move_8 = _mover(BYTE), _mover(ir.IntType(32)), _mover(WORD)
-
-
-def _caster(source: str, to: str) -> Any:
-    def emit(b: Any, address: Any, of: Any) -> Any:
-        value = b.load(as_pointer(b, of, NUMBERS[source]))
-        value = (b.uitofp if source == "?" else b.fpext)(value, NUMBERS[to])
-        return b.store(value, as_pointer(b, address, NUMBERS[to]))
-
-    return primitive(types.void, 2, emit)
-
-
 _single = primitive(types.float32, 1, lambda b, address: b.load(as_pointer(b, address, NUMBERS["f"])))
 _double = primitive(types.float64, 1, lambda b, address: b.load(as_pointer(b, address, NUMBERS["d"])))
-_widen = primitive(
-    types.void,
-    2,
-    lambda b, to, of: b.store(b.sext(b.load(as_pointer(b, of, ir.IntType(32))), WORD), as_pointer(b, to, WORD)),
-)
-_mask_to_single, _mask_to_double, _single_to_double = _caster("?", "f"), _caster("?", "d"), _caster("f", "d")
-
-
 _njit = numba.njit(nogil=True)
 
 
@@ -156,7 +127,7 @@ def _reduce(at: int) -> None:
     _put(room + 40, 0)
     _put(room + 48, n - 1)
     for _ in range(rows):
-        _move_some(out, x, size)
+        move_some(out, x, size)
         _put(room, out)
         _put(room + 8, x + size)
         _put(room + 16, out)
@@ -164,69 +135,6 @@ def _reduce(at: int) -> None:
             _loop(_word(at), room, room + 48, room + 24, _word(at + 8))
         x += row
         out += step
-
-
-def _move_some(to: int, source: int, size: int) -> None:
-    if size == 4:
-        _move_4(to, source)
-    elif size == 8:
-        _move_8(to, source)
-    elif size == 1:
-        _move_1(to, source)
-    else:
-        _move(to, source, size)
-
-
-def _copy(at: int) -> None:
-    """COPY, the last two axes in loops of their own."""
-    size, axes, to, source = _word(at), _word(at + 8), _word(at + 16), _word(at + 24)
-    first = at + 32
-    if axes == 0:
-        _move_some(to, source, size)
-        return
-    room = first + 24 * axes
-    for k in range(axes):
-        _put(room + 8 * k, 0)
-    last = first + 24 * (axes - 1)
-    n, step_to, step_from = _word(last), _word(last + 8), _word(last + 16)
-    while True:
-        if size == 4:
-            for i in range(n):
-                _move_4(to + i * step_to, source + i * step_from)
-        else:
-            for i in range(n):
-                _move_some(to + i * step_to, source + i * step_from, size)
-        k = axes - 2
-        while k >= 0:
-            axis, count = first + 24 * k, _word(room + 8 * k) + 1
-            if count < _word(axis):
-                _put(room + 8 * k, count)
-                to += _word(axis + 8)
-                source += _word(axis + 16)
-                break
-            _put(room + 8 * k, 0)
-            to -= (count - 1) * _word(axis + 8)
-            source -= (count - 1) * _word(axis + 16)
-            k -= 1
-        if k < 0:
-            return
-
-
-def _cast(at: int) -> None:
-    """CAST: 0 mask to float32, 1 mask to float64, 2 float32 to float64, 3 int32 to int64"""
-    kind, n, to, source = _word(at), _word(at + 8), _word(at + 16), _word(at + 24)
-    if kind == 0:
-        for i in range(n):
-            _mask_to_single(to + 4 * i, source + i)
-    elif kind == 1:
-        for i in range(n):
-            _mask_to_double(to + 8 * i, source + i)
-    elif kind == 2:
-        for i in range(n):
-            _single_to_double(to + 8 * i, source + 4 * i)
-    else:
-        for i in range(n):
-            _widen(to + 8 * i, source + 4 * i)
 
 
 def _argmax(at: int) -> None:
@@ -248,7 +156,7 @@ def _take(at: int) -> None:
     """TAKE"""
     rows, size, indices, to, source = _word(at), _word(at + 8), _word(at + 16), _word(at + 24), _word(at + 32)
     for i in range(rows):
-        _move_some(to + i * size, source + _word(indices + 8 * i) * size, size)
+        move_some(to + i * size, source + _word(indices + 8 * i) * size, size)
 
 
 def _finite(at: int) -> None:
@@ -270,9 +178,8 @@ def _finite(at: int) -> None:
         _put(good, _word(good) + 1)
 
 
-_ufunc, _gemms, _reduce, _move_some = _njit(_ufunc), _njit(_gemms), _njit(_reduce), _njit(_move_some)
-_copy, _cast, _take, _argmax = _njit(_copy), _njit(_cast), _njit(_take), _njit(_argmax)
-_finite = _njit(_finite)
+_ufunc, _gemms, _reduce, _take = _njit(_ufunc), _njit(_gemms), _njit(_reduce), _njit(_take)
+_argmax, _finite = _njit(_argmax), _njit(_finite)
 
 
 def _run(first: int, end: int) -> None:
@@ -306,11 +213,9 @@ def _run(first: int, end: int) -> None:
             else:
                 axpy_double(_word(at_fields), at_fields + 16)
         elif code == COPY:
-            _copy(at_fields)
+            copy(at_fields)
         elif code == REDUCE:
             _reduce(at_fields)
-        elif code == CAST:
-            _cast(at_fields)
         elif code == ARGMAX:
             _argmax(at_fields)
         elif code == SKIP:
@@ -323,17 +228,35 @@ def _run(first: int, end: int) -> None:
         at += words * 8
 
 
-run = numba.njit("void(int64, int64)", nogil=True, cache=True)(_run)
-
-
 def _repeat(head: int, head_end: int, first: int, end: int, times: int, moving: int, count: int) -> None:
     """A head and a program several times. moving: pairs of a word in the head and what is added to it each time."""
     for _ in range(times):
-        run(head, head_end)
-        run(first, end)
+        _run(head, head_end)
+        _run(first, end)
         for k in range(count):
             word = head + 8 * _word(moving + 16 * k)
             _put(word, _word(word) + _word(moving + 16 * k + 8))
 
 
-repeat = numba.njit("void(int64, int64, int64, int64, int64, int64, int64)", nogil=True, cache=True)(_repeat)
+_run = _njit(_run)
+_repeat = _njit(_repeat)
+
+
+def _kept(text: int) -> tuple[Any, Any]:
+    """What Python calls. Numba keeps it for the next process as long as this file and `text` stay as they are."""
+
+    def run(first: int, end: int) -> None:
+        if text:
+            _run(first, end)
+
+    def repeat(head: int, head_end: int, first: int, end: int, times: int, moving: int, count: int) -> None:
+        if text:
+            _repeat(head, head_end, first, end, times, moving, count)
+
+    return run, repeat
+
+
+_texts = b"".join(Path(str(module.__file__)).read_bytes() for module in (blas_calls, instructions, moves, pointers))
+_called = _kept(1 + zlib.crc32(_texts))
+run = numba.njit("void(int64, int64)", nogil=True, cache=True)(_called[0])
+repeat = numba.njit("void(int64, int64, int64, int64, int64, int64, int64)", nogil=True, cache=True)(_called[1])

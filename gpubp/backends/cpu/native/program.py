@@ -9,7 +9,9 @@ import numpy as np
 
 from ...recording import Call, Record, address
 from .. import compiled
-from .bytecode import COPY, TAKE, Array, Code, Words, instruction
+from . import draws, rows  # noqa: F401  # they enter what they compile
+from .bytecode import Code
+from .instructions import COPY, TAKE, Array, Words, instruction
 
 
 class Program(compiled.Program):
