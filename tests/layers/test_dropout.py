@@ -83,3 +83,10 @@ def test_dropout_reduces_the_gap_between_training_and_validation() -> None:
 def test_wrong_rates_are_refused() -> None:
     with pytest.raises(ValueError, match="from 0 to below 1"):
         bp.Dropout(1.0)
+
+
+def test_every_bit_of_a_seed_counts_and_64_of_them_do() -> None:
+    """Seeds of 2**63 and more, which a list of NumPy rounds to float64, and those of more bits than a key has."""
+    one, next_one = masks(seed=2**63, steps=1)[0], masks(seed=2**63 + 1, steps=1)[0]
+    assert not np.array_equal(one, next_one)
+    assert np.array_equal(masks(seed=2**64 + 5, steps=1)[0], masks(seed=5, steps=1)[0])

@@ -16,7 +16,8 @@ from gpubp.backends.cpu import compiled
 from gpubp.backends.cpu.compiled import CompiledRecord
 from gpubp.backends.cpu.loops import Fused
 from gpubp.backends.cpu.native import Program
-from gpubp.backends.cpu.native.bytecode import CASTS, Code
+from gpubp.backends.cpu.native.bytecode import Code
+from gpubp.backends.cpu.native.instructions import CASTS
 from gpubp.backends.cpu.scattering import Scatter, take_rows
 from gpubp.backends.philox import fill_mask, fill_uniform
 from gpubp.backends.recording import Call
@@ -133,7 +134,10 @@ def test_casts(data: st.DataObject) -> None:
     a = laid_out(data.draw, rng, narrower, source)
     if to == "l" and a.dtype.kind == "f":  # no number of a row is infinite
         a = np.where(np.isfinite(a), a, 3).astype(source)
-    found = both(Call(np.copyto, (laid_out(data.draw, rng, shape, to), a), {"casting": "unsafe"}))
+    out = laid_out(data.draw, rng, shape, to)
+    if a.ndim > out.ndim:  # NumPy makes vectors of single numbers
+        return
+    found = both(Call(np.copyto, (out, a), {"casting": "unsafe"}))
     assert found is not None and found[0] == found[1]
 
 

@@ -242,7 +242,8 @@ def _reduce(ufunc: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Words 
 @lru_cache(maxsize=2)
 def _start_of_sums(dtype: Any) -> Array:
     """To which NumPy adds: 0, or -0 in other versions of it, which leaves the sign of sums of -0."""
-    return np.add.reduce(np.full((1, 2), -0.0, dtype), axis=0)[:1]
+    start: Array = np.add.reduce(np.full((1, 2), -0.0, dtype), axis=0)[:1]
+    return start
 
 
 def _argmax(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Words | None:

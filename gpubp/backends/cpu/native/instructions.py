@@ -24,7 +24,11 @@ def instruction(code: int, *fields: int) -> Words:
 
 
 def axes_of(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[Words, list[Words]]:
-    """The lengths of the axes, and the operands' steps, with as few axes as will do: at least one."""
+    """The lengths of the axes, and the operands' steps, with as few axes as will do: at least one.
+
+    >>> axes_of((2, 1, 3), [(24, 24, 8), (8, 8, 0)])
+    ([2, 3], [[24, 8], [8, 0]])
+    """
     sizes: Words = []
     steps: list[Words] = [[] for _ in strides]
     for k, n in enumerate(shape):

@@ -38,7 +38,12 @@ def _blas(name: str) -> int | None:
 
 def product(a: Any, b: Any, out: Any, is_dot: bool) -> Words | None:
     """What np.dot, or np.matmul, asks of BLAS, by the shapes of a and b; not what they copy first, nor a aᵀ, which is
-    half the work to BLAS."""
+    half the work to BLAS.
+
+    >>> a = np.ones((3, 4), "float32")
+    >>> product(a, a.T, np.zeros((3, 3), "float32"), is_dot=True) is None
+    True
+    """
     kind = a.dtype.char
     if not kind == b.dtype.char == out.dtype.char or kind not in "fd":
         return None
@@ -80,7 +85,12 @@ def product(a: Any, b: Any, out: Any, is_dot: bool) -> Words | None:
 
 def products(a: Any, b: Any, out: Array) -> Words | None:
     """Stacks of matrices, each of which np.matmul gives to BLAS by itself. Their leading axes are two, or more of which
-    some have one step."""
+    some have one step.
+
+    >>> a = np.ones((2, 3, 4), "float32")
+    >>> products(a, a.swapaxes(1, 2), np.zeros((2, 3, 3), "float32")) is None
+    True
+    """
     leading = out.shape[:-2]
     if a.shape[:-2] != leading or b.shape[:-2] != leading:
         return None
