@@ -71,6 +71,8 @@ class Watch(CPU):
     ['add']
     """
 
+    _divides = False  # a product is one call, whose numbers have one expression
+
     def __init__(self) -> None:
         super().__init__()
         self.native = False

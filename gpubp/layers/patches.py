@@ -13,8 +13,8 @@ Where a quicker way gives the same, it is taken. A 1 x 1 kernel with stride 1 ha
 
 With stride 1, (3) is a convolution of dy with the kernel turned by half a turn, its channels exchanged and e - 1 - p
 pixels of padding, where a window spans e = (k-1) d + 1: dx = Q V, with Q (B H W, kh kw O) the patches of dy and
-V[i,j] = W[kh-1-i, kw-1-j]ᵀ. The same Q gives (2) without another copy of P, as U = xᵀ Q: in the row of x[n,h,w] it has
-each dy that W[i,j] reached from there, so dW[i,j,c,o] = U[c, kh-1-i, kw-1-j, o].
+V[i,j] = W[kh-1-i, kw-1-j]ᵀ. The same Q gives (2) without another copy of P, as U = Qᵀ x: in the row of x[n,h,w] it has
+each dy that W[i,j] reached from there, so dW[i,j,c,o] = U[kh-1-i, kw-1-j, o, c].
 
 Otherwise dP is made tap by tap. The pixels under one tap are all different, so the sums have a fixed order, and no two
 threads meet.
@@ -38,6 +38,7 @@ from .dense import rows as matrix
 from .windows import Axis, Windows, blocks
 
 BESIDE = 100  # times as large as the patches of a piece the matrices may be that they are multiplied with, or give
+LINES = 512  # that a piece has, where twice the numbers allow it: dW is read and written again for each piece
 Block = tuple[slice, slice]  # images, and rows of outputs
 
 
@@ -131,15 +132,15 @@ class PatchMatrix(NamedTuple):
             self._tap_by_tap(ws, dy, W, out, b)
 
     def scattered_with_weights(self, ws: Workspace, x: Array, dy: Array, W: Array, out: Array, dW: Array) -> None:
-        """(3), and (2) as U = xᵀ Q, where it `serves_both`"""
+        """(3), and (2) as U = Qᵀ x, where it `serves_both`"""
         self._convolved(ws, dy, W, out, None, x)
         n = len(self.windows)
-        ws.xp.copyto(dW, ws.U.transpose(*range(1, n + 1), 0, n + 1)[_TURN * n])
+        ws.xp.copyto(dW, ws.U[_TURN * n].transpose(*range(n), n + 1, n))
 
     def _convolved(
         self, ws: Workspace, dy: Array, W: Array, out: Array, b: Array | None, x: Array | None = None
     ) -> None:
-        """(3) as dx = Q V, and if x is given U = xᵀ Q."""
+        """(3) as dx = Q V, and if x is given U = Qᵀ x."""
         turned, n = self._turned(), len(self.windows)
         assert turned is not None
         ws.xp.copyto(ws.V, W[_TURN * n].transpose(*range(n), n + 1, n))
@@ -149,7 +150,7 @@ class PatchMatrix(NamedTuple):
             if b is not None:
                 ws.be.add_row(dx, b, out=dx)
             if x is not None:
-                _product(ws, matrix(x[images, rows]).T, Q, out=ws.U.reshape(len(ws.U), -1), add=k > 0)  # U = xᵀ Q
+                _product(ws, Q.T, matrix(x[images, rows]), out=matrix(ws.U), add=k > 0)  # U = Qᵀ x
 
     def _tap_by_tap(self, ws: Workspace, dy: Array, W: Array, out: Array, b: Array | None) -> None:
         """(3) as dx = Σ_ij dy W[i,j]ᵀ, each added to the pixels under tap (i, j)."""
@@ -174,7 +175,7 @@ class PatchMatrix(NamedTuple):
         if self._turned() is None:
             return {}
         kernel, C, O = tuple(axis.k for axis in self.windows), self.x[-1], self.filters
-        return {"V": (*kernel, O, C), **({"U": (C, *kernel, O)} if both else {})}
+        return {"V": (*kernel, O, C), **({"U": (*kernel, O, C)} if both else {})}
 
     def memory(self, piece: int, scatters: bool) -> dict[str, Shape]:
         """What pieces of about `piece` numbers need; scatters: for (3) too. patches: P, and in its place Q. part:
@@ -208,7 +209,8 @@ class PatchMatrix(NamedTuple):
 
     def blocks(self, piece: int, first: bool = False) -> list[Block]:
         """The pieces of P in (1) and (2). first: the first alone, as in all that follow."""
-        return self._blocks(len(self.windows.taps) * (self.x[-1] // self.groups), piece, first)
+        numbers = len(self.windows.taps) * (self.x[-1] // self.groups)
+        return self._blocks(numbers, _with_lines(piece, numbers), first)
 
     def image_blocks(self, piece: int) -> list[Block]:
         """Pieces of P that are whole images, as many as a number of groups that is a power of two."""
@@ -229,7 +231,7 @@ class PatchMatrix(NamedTuple):
         """The pieces of Q."""
         B, height, *others, C = self.x
         numbers = max(len(self.windows.taps) * self.filters, C // BESIDE)
-        return blocks(B, height, math.prod(others) * numbers, piece, first)
+        return blocks(B, height, math.prod(others) * numbers, _with_lines(piece, numbers), first)
 
     def _blocks(self, numbers: int, piece: int, first: bool) -> list[Block]:
         height, *others = self.windows.shape
@@ -259,6 +261,11 @@ class PatchMatrix(NamedTuple):
 
 
 _TURN = (slice(None, None, -1),)
+
+
+def _with_lines(piece: int, numbers: int) -> int:
+    """Numbers of a piece whose lines have so many."""
+    return max(piece, min(2 * piece, LINES * numbers))
 
 
 def _pointwise(windows: Windows) -> bool:
