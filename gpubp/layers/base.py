@@ -181,6 +181,7 @@ class Workspace(OfOneProcess):
     _plan: Plan
     _layer: Any
     _reused: int  # places, so far
+    _room: int  # numbers of the largest array that lies in one
     _bound: dict[str, Array]  # parameters, states and collected gradients
     _input_shape: Shape | None = None  # if the composition calls its layers' forward itself
 
@@ -191,7 +192,7 @@ class Workspace(OfOneProcess):
         self.context, self.dtype, self.path = context, context.dtype, path
         self.training, self.wants_dx, self.trainable, self.frozen = training, wants_dx, trainable, not trainable
         self.children = []
-        self._plan, self._layer, self._reused, self._bound = plan, layer, 0, {}
+        self._plan, self._layer, self._reused, self._room, self._bound = plan, layer, 0, 0, {}
 
     def bind_array(self, name: str, array: Array) -> None:
         """Use this shared array as ws.name from now on."""
@@ -271,11 +272,12 @@ class Workspace(OfOneProcess):
         child, plans = self.children[i], self._plan.children
         if name in child.__dict__ or not self._may_reuse(i, name):
             return
-        sizes = [(k, n, math.prod(shape_of(p.arrays[n]))) for k, p in enumerate(plans) for n in p.overwrites]
-        room = max(size for k, n, size in sizes if self._may_reuse(k, n))
+        if not self._room:
+            shared = [p.arrays[n] for k, p in enumerate(plans) for n in p.overwrites if self._may_reuse(k, n)]
+            self._room = max(math.prod(shape_of(a)) for a in shared)
         declared = shape_of(plans[i].arrays[name])
         for k in range(self._reused, self._reused + self.be.places):
-            place = self.be.scratch(f"{self.path} place {k % self.be.places}", (room,), self.dtype)
+            place = self.be.scratch(f"{self.path} place {k % self.be.places}", (self._room,), self.dtype)
             if not may_share(place, near):
                 setattr(child, name, place[: math.prod(declared)].reshape(declared))
                 self._reused = k + 1
