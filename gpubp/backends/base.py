@@ -213,6 +213,9 @@ class Backend(ABC):
     def sum_last(self, a: Array, out: Array) -> Array:
         """out = Σ of a over its last axis: on the CPU, a 1 by BLAS for the same reason."""
 
+    def _max_last(self, a: Array, out: Array) -> None:
+        self.xp.max(a, axis=-1, keepdims=True, out=out)
+
     def piece_for(self, workers: int) -> int:
         """`piece`, or another number where so many workers share a step; always the same for one backend."""
         return self.piece
@@ -273,15 +276,15 @@ class Backend(ABC):
         array([2., 5.])
         """
         outs = out if isinstance(out, tuple) else (out,)
-        self._compute(traced(f, len(inputs), len(outs), self.numerics), inputs, outs, type_of(inputs, outs))
+        dtype = type_of(inputs, outs)
+        self._compute(traced(f, len(inputs), len(outs), self.numerics), inputs, outs, dtype)
         return out
 
     def _compute(self, program: Program, inputs: Sequence[Array], outs: Sequence[Array], dtype: Any) -> None:
         """outs = the program's outputs, one call an operation. dtype: of its constants and intermediate numbers."""
         lowered = lower(program, *form_of(inputs, outs))
 
-        # one object a place: CuPy copies an input that overlaps the output and isn't it
-        scratch: dict[Place, Array] = {}
+        scratch: dict[Place, Array] = {}  # one object a place: CuPy copies an input that overlaps the output
 
         def array(place: Place) -> Any:
             match place.kind:
@@ -301,7 +304,7 @@ class Backend(ABC):
             elif operation == "row_sum":
                 self.sum_last(array(operands[0]), out=array(target))
             elif operation == "row_max":
-                self.xp.max(array(operands[0]), axis=-1, keepdims=True, out=array(target))
+                self._max_last(array(operands[0]), array(target))
             else:
                 self._operate(getattr(self._library, operation), [array(o) for o in operands], array(target))
 
@@ -318,8 +321,7 @@ class Backend(ABC):
     places = 2  # that such arrays take turns in
 
     def scratch(self, slot: int | str, shape: Shape, dtype: Any) -> Array:
-        """Memory for values that die within one formula; every formula of this stream shares it. The numbered slots are
-        those of `apply`."""
+        """Memory for values that die within one formula; all of this stream share it. Numbered slots are `apply`'s."""
         dtype = np.dtype(dtype)
         count = math.prod(shape)
         held = self._scratch.get(slot)
@@ -352,10 +354,8 @@ class Backend(ABC):
     ) -> None:
         """`update()`, which changes the arrays `changes`, if alive[()]. A graph has no branches: there everything is
         computed, and put back under a mask. kept: memory for that, filled at the first call."""
-        places = []
-        for a in changes:
-            place = kept.get(id(a))
-            places.append(place if place is not None else kept.setdefault(id(a), self.empty(a.shape, a.dtype)))
+        kept.update({id(a): self.empty(a.shape, a.dtype) for a in changes if id(a) not in kept})
+        places = [kept[id(a)] for a in changes]
         for a, place in zip(changes, places, strict=True):
             self.xp.copyto(place, a)
         update()

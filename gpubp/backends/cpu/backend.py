@@ -32,6 +32,7 @@ from ..philox import fill_mask, fill_uniform
 from ..recording import Call, Record, RecordedLibrary, replay_if
 from . import compiled, small_products
 from .blas import numpys
+from .blocks import blocks
 from .compiled import CompiledRecord, wanted
 from .finite import check_finite
 from .language import ORDINARY
@@ -39,6 +40,7 @@ from .loops import name_of
 from .native import Program  # the one door: "from .compiled import Program" does without
 from .own_functions import FUNCTIONS, LIBRARY, operate
 from .patches import Patches
+from .row_maxima import row_maxima
 from .row_products import PIECES
 from .row_products import blocks as row_products
 from .sampling import Sampler
@@ -148,16 +150,30 @@ class CPU(Backend):
         return function(*args, **kwargs)
 
     def apply(self, f: Callable[..., Any], *inputs: Array, out: Any) -> Any:
-        """One ufunc call an operation; in a record that is compiled one loop, or passes with loops between them, where
-        `loops.py` and `stages.py` can."""
-        if self._calls is None or not self.native:
-            return super().apply(f, *inputs, out=out)
+        """One ufunc call an operation, block by block where arrays are long; in a record that is compiled one loop, or
+        passes with loops between them, where `loops.py` and `stages.py` can."""
         outs = out if isinstance(out, tuple) else (out,)
-        program, dtype = traced(f, len(inputs), len(outs), self.numerics), type_of(inputs, outs)
-        for part in parts(self, name_of(f), program, inputs, outs, dtype, self._language):
-            passes = self._calls_of(partial(self._compute, part.program, part.inputs, part.outs, dtype))
-            self._calls += self._calls_for(part, passes)
+        dtype = type_of(inputs, outs)
+        program = traced(f, len(inputs), len(outs), self.numerics)
+        cut = blocks(program, inputs, outs) if self.numerics == "ordinary" else [(inputs, outs)]
+        if self._calls is None or not self.native:
+            self._compute_each(program, cut, dtype)
+            return out
+        name, language = name_of(f), self._language
+        found = parts(self, name, program, inputs, outs, dtype, language)
+        one_loop = found[0].call is not None and found[0].program is program
+        if len(cut) > 1 and not one_loop:
+            found = [part for of, to in cut for part in parts(self, name, program, of, to, dtype, language)]
+        for part in found:
+            arrays = cut if one_loop else [(part.inputs, part.outs)]
+            self._calls += self._calls_for(
+                part, self._calls_of(partial(self._compute_each, part.program, arrays, dtype))
+            )
         return out
+
+    def _compute_each(self, program: Any, cut: Sequence[tuple[Any, Any]], dtype: Any) -> None:
+        for inputs, outs in cut:
+            self._compute(program, inputs, outs, dtype)
 
     def _calls_for(self, part: Part, passes: list[Call]) -> list[Call]:
         """What a record does for a part of a formula: its loop, or its passes where they are no more calls."""
@@ -244,6 +260,12 @@ class CPU(Backend):
         """out = wᵀ a"""
         self.gemm(weights.reshape(-1, 1).T, self.as_matrix(a), out=out.reshape(1, -1), exact=True)
         return out
+
+    def _max_last(self, a: Array, out: Array) -> None:
+        if self.numerics == "exact":
+            return super()._max_last(a, out)
+        for call in row_maxima(a, out):
+            self._run(call.function, *call.args, **call.kwargs)
 
     def sum_last(self, a: Array, out: Array) -> Array:
         """out = a 1"""

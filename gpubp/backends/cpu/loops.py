@@ -303,10 +303,16 @@ def _stretch(a: Any) -> tuple[Any, tuple[int, ...]]:
 def _may_be_read(operand: _Operand, outs: Sequence[Any]) -> bool:
     """Whether what is written never changes what is still to be read: the two are one, or apart."""
     a = operand.array
-    return all(o is a or not share(a, o) or _are_one(a, o) for o in outs)
+    return all(o is a or not share(a, o) or are_one(a, o) for o in outs)
 
 
-def _are_one(a: Any, o: Any) -> bool:
+def are_one(a: Any, o: Any) -> bool:
+    """Whether two arrays are the same numbers in the same places.
+
+    >>> x = np.zeros((2, 2))
+    >>> are_one(x, x[:]), are_one(x, x.T)
+    (True, False)
+    """
     alike = a.shape == o.shape and a.strides == o.strides and a.dtype == o.dtype
     return bool(alike and a.ctypes.data == o.ctypes.data)
 

@@ -238,6 +238,9 @@ def test_the_largest_of_rows(ufunc: np.ufunc, kind: str) -> None:
         x, out = numbers(rng, shape, kind), np.zeros((*shape[:-1], 1), kind)
         found = both(Call(ufunc.reduce, (x,), {"axis": -1, "keepdims": True, "out": out}))
         assert found is not None and found[0] == found[1]
+        for first in (-np.inf, np.inf, 0.5):
+            found = both(Call(ufunc.reduce, (x,), {"axis": -1, "keepdims": True, "out": out, "initial": first}))
+            assert found is not None and found[0] == found[1]
     assert not Code().add(Call(np.add.reduce, (x,), {"axis": -1, "keepdims": True, "out": out}))
 
 

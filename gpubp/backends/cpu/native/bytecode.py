@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -114,7 +114,7 @@ class Code:
             flag = np.asarray(args[0])
             return None if words is None else [*instruction(SKIP, address(flag), len(words)), *words]
         if getattr(function, "__name__", "") == "reduce":
-            return _reduce(getattr(function, "__self__", None), args, kwargs)
+            return _reduce(getattr(function, "__self__", None), args, kwargs, self._array)
         return None
 
     def _all(self, calls: Sequence[Call]) -> Words | None:
@@ -203,11 +203,11 @@ def _same(a: Array, b: Array) -> bool:
     return address(a) == address(b) and a.shape == b.shape and a.strides == b.strides and a.dtype == b.dtype
 
 
-def _reduce(ufunc: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Words | None:
+def _reduce(ufunc: Any, args: tuple[Any, ...], kwargs: dict[str, Any], keep: Callable[[Any], Array]) -> Words | None:
     """Over the last axes, the largest or smallest of each row, whose bits don't depend on an order; a sum's do. Over
     others, of which NumPy takes one slice after the other."""
     x, out = args[0] if len(args) == 1 else None, kwargs.get("out")
-    if ufunc not in (np.maximum, np.minimum, np.add) or set(kwargs) - {"axis", "keepdims", "out"}:
+    if ufunc not in (np.maximum, np.minimum, np.add) or set(kwargs) - {"axis", "keepdims", "out", "initial"}:
         return None
     if not isinstance(x, np.ndarray) or not isinstance(out, np.ndarray) or kwargs.get("axis") is None:
         return None
@@ -222,8 +222,13 @@ def _reduce(ufunc: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Words 
         return None
     size, rows = x.itemsize, x.size // (n * width)
     if width == 1:
-        words = [*loop, rows, n, address(x), n * size, address(out), size, size]
+        first, rest = [address(x), n * size], [n - 1, address(x) + size]
+        if "initial" in kwargs:
+            first, rest = [address(keep(np.array(kwargs["initial"], x.dtype))), 0], [n, address(x)]
+        words = [*loop, rows, *rest, n * size, address(out), size, *first]
         return None if ufunc is np.add else instruction(REDUCE, *words, *[0] * 7)
+    if "initial" in kwargs:
+        return None
     step, to = width * size, address(out)
     if ufunc is np.add:
         first, of, slices = _moved(out, np.broadcast_to(_start_of_sums(x.dtype), out.shape)), address(x), n

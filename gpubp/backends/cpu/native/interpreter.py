@@ -6,7 +6,8 @@ networks. It lets go of Python's lock, so that workers are not in each other's w
 
     code      words that follow
     UFUNC     loop, data, operands, n, axes, addresses, steps, then of every outer axis length and steps
-    REDUCE    loop, data, rows, n, address of x, its step from row to row, address of out, its step, bytes of a number
+    REDUCE    loop, data, rows, n, address of x, its step from row to row, address of out, bytes of a number, and of
+              the number that a row begins with the address and the step
     ARGMAX    bytes of a number, rows, n, address of x, address of out
     GEMM      function, type, how a and b lie, m, n, k, a, lda, b, ldb, out, ldc
     GEMMS     those of GEMM, then of two axes length, step of a, step of b, step of out
@@ -118,23 +119,25 @@ def _gemms(at: int) -> None:
 
 def _reduce(at: int) -> None:
     """REDUCE, behind which is room for three addresses, three steps and a count."""
-    rows, n, x, row, out, step, size = (
-        _word(at + 16), _word(at + 24), _word(at + 32), _word(at + 40), _word(at + 48), _word(at + 56), _word(at + 64)
+    rows, n, x, row, out, size, first, step = (
+        _word(at + 16), _word(at + 24), _word(at + 32), _word(at + 40), _word(at + 48), _word(at + 56), _word(at + 64),
+        _word(at + 72),
     )  # fmt: skip
-    room = at + 72
+    room = at + 80
     _put(room + 24, 0)
     _put(room + 32, size)
     _put(room + 40, 0)
-    _put(room + 48, n - 1)
+    _put(room + 48, n)
     for _ in range(rows):
-        move_some(out, x, size)
+        move_some(out, first, size)
         _put(room, out)
-        _put(room + 8, x + size)
+        _put(room + 8, x)
         _put(room + 16, out)
-        if n > 1:
+        if n > 0:
             _loop(_word(at), room, room + 48, room + 24, _word(at + 8))
         x += row
-        out += step
+        out += size
+        first += step
 
 
 def _argmax(at: int) -> None:
