@@ -277,7 +277,7 @@ class Backend(ABC):
         """
         outs = out if isinstance(out, tuple) else (out,)
         dtype = type_of(inputs, outs)
-        self._compute(traced(f, len(inputs), len(outs), self.numerics), inputs, outs, dtype)
+        self._compute(traced(f, len(inputs), len(outs), self.numerics, dtype.name), inputs, outs, dtype)
         return out
 
     def _compute(self, program: Program, inputs: Sequence[Array], outs: Sequence[Array], dtype: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..formula import OPERATIONS, Program, trace
-from ..formula.host import host_numerics
+from ..formula.host import host_numerics, written_for
 from .arrays import Array, Shape, share
 
 
@@ -24,13 +24,16 @@ class Place(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def traced(f: Callable[..., Any], inputs: int, outs: int, numerics: str = "ordinary") -> Program:
+def traced(
+    f: Callable[..., Any], inputs: int, outs: int, numerics: str = "ordinary", dtype: str = "float64"
+) -> Program:
     """The program of a formula, which gives `outs` values; see `trace`. numerics: what functions of constants are in.
+    dtype: of its numbers; of float64, a formula is as its page has it.
 
     >>> [step.operation for step in traced(lambda x, y: x * y + 1.0, 2, 1).steps]
     ['multiply', 'add']
     """
-    with host_numerics(numerics):
+    with host_numerics(numerics), written_for(dtype):
         return trace(f, inputs, outs)
 
 

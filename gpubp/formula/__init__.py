@@ -13,6 +13,8 @@ does best, so that no second version of the formula can ever disagree with the f
     CUDA      one kernel, each value in a register (`backends/cuda/formula_source.py`); each operation's C++ stands in
               `OPERATIONS`
 
+`normal.py` has a short form of Φ, which GELU takes for float32 numbers; a test compares it with the truth.
+
 In exact numerics exp, log, tanh and their kin have the same bits in both (`elementary/`), and erf and erfc, which NumPy
 has not, always have.
 

@@ -20,6 +20,7 @@ import numpy as np
 from .elementary import cos64, exp64, log64, sin64
 
 _exact: ContextVar[bool] = ContextVar("exact", default=False)
+_single: ContextVar[bool] = ContextVar("single", default=False)
 
 
 @contextmanager
@@ -44,6 +45,31 @@ def is_exact_here() -> bool:
     False
     """
     return _exact.get()
+
+
+@contextmanager
+def written_for(dtype: str) -> Iterator[None]:
+    """Inside, formulas are written down for numbers of this type.
+
+    >>> with written_for("float32"):
+    ...     is_single_here()
+    True
+    """
+    token = _single.set(dtype == "float32")
+    try:
+        yield
+    finally:
+        _single.reset(token)
+
+
+def is_single_here() -> bool:
+    """Whether a formula is written down now that computes float32 numbers in ordinary numerics; it may then take what
+    is within their rounding.
+
+    >>> is_single_here()
+    False
+    """
+    return _single.get() and not _exact.get()
 
 
 def exp(x: Any) -> Any:

@@ -154,7 +154,7 @@ class CPU(Backend):
         passes with loops between them, where `loops.py` and `stages.py` can."""
         outs = out if isinstance(out, tuple) else (out,)
         dtype = type_of(inputs, outs)
-        program = traced(f, len(inputs), len(outs), self.numerics)
+        program = traced(f, len(inputs), len(outs), self.numerics, dtype.name)
         cut = blocks(program, inputs, outs) if self.numerics == "ordinary" else [(inputs, outs)]
         if self._calls is None or not self.native:
             self._compute_each(program, cut, dtype)

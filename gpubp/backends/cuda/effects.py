@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..arrays import Array, may_share, span
-from ..lowering import traced
+from ..lowering import traced, type_of
 from ..recording import Call, address, parts
 from .bfloat16 import Bfloat16
 from .nccl import Communicator
@@ -52,7 +52,8 @@ def effects(call: Call, do: Launches) -> Effects:
     if function == do.formula:
         f, *inputs = args
         outs = kwargs["out"]
-        program = traced(f, len(inputs), len(outs) if isinstance(outs, tuple) else 1)
+        several = outs if isinstance(outs, tuple) else (outs,)
+        program = traced(f, len(inputs), len(several), dtype=type_of(inputs, several).name)
         args = tuple(inputs[k] for k in program.read())
     written = list(_arrays((kwargs["out"],)))
     others = tuple(value for key, value in kwargs.items() if key != "out")

@@ -18,7 +18,7 @@ from ...formula import Program, Step, row_sum
 from ...formula.elementary import OWN
 from ..arrays import Array, Shape
 from ..exact_library import With
-from ..lowering import traced
+from ..lowering import traced, type_of
 from ..philox import CUDA_SOURCE, UNIFORM_SOURCE
 from ..recording import Call
 from .bfloat16 import Bfloat16
@@ -61,7 +61,8 @@ class Launches:
         outs = out if isinstance(out, tuple) else (out,)
         name = kernel_name(f)
         try:
-            self._kernels.apply(name, traced(f, len(inputs), len(outs)), inputs, outs)
+            dtype = type_of(inputs, outs).name
+            self._kernels.apply(name, traced(f, len(inputs), len(outs), dtype=dtype), inputs, outs)
             return
         except Unfit:
             pass
