@@ -123,17 +123,17 @@ class Backend(ABC):
     def next_batch(
         self, sources: tuple[Array, Array], places: tuple[Array, Array], ahead: tuple[Array, ...], count: Array
     ) -> None:
-        """What a step begins with where its data are on the device: places = sources[the rows of the step], for inputs
-        and targets, numbers = table[k], and k + 1 into count, with k = count[0].
-
-        ahead: order (steps * rows,) int64, the rows of the steps to come; table (steps, n) and numbers (n,) of bytes.
-        Here it is a few calls; a device that can do it in one overrides this."""
-        order, table, numbers = ahead
+        """What a step begins with where its data are on the device: places = sources[its rows], of inputs and targets,
+        numbers = table[k], and k + 1 into count, with k = count[0]. ahead: order (steps * rows,) int64, the rows of the
+        steps to come; table (steps, n) and numbers (n,) of bytes; if given, the same of floats. Here it is a few calls;
+        a device that can do it in one overrides this."""
+        order, *given = ahead
         mine = self.scratch("rows of a step", (1, len(places[0])), np.int64)
         self.gather(order.reshape(-1, mine.size), count, mine)
         for source, place in zip(sources, places, strict=True):
             self.gather(source, mine.reshape(-1), place)
-        self.gather(table, count, numbers.reshape(1, -1))
+        for table, numbers in zip(given[::2], given[1::2], strict=True):
+            self.gather(table, count, numbers.reshape(1, -1))
         self.xp.add(count, 1, out=count)
 
     @abstractmethod

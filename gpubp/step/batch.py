@@ -12,6 +12,7 @@ from ..layers.bound import BoundLayers, Row
 
 AHEAD = 256  # steps, at most, whose rows and scalars are sent to the device together
 ROWS_AHEAD = 2**20
+ALIGNED = 16  # numbers, at which the vectors of `weighing` begin
 
 
 class TargetShape(NamedTuple):
@@ -80,7 +81,8 @@ class Batch:
 
     n: rows of this process. x: (n, *input_shape). t: (n, *target.row). weights: (n,) w. share: (n,) w / Σw, Σw over the
     rows of all processes. piece_share: (n,) w / Σw of each piece by itself. counted: how many rows of each piece have a
-    weight above 0; counts: (pieces,) the same on the device, None for one piece. weight: Σ w of the batch in place.
+    weight above 0; counts: (pieces,) the same on the device, None for one piece. weighing: all of these as one vector,
+    so that one copy brings them. weight: Σ w of the batch in place.
     total_weight: of all batches since `Pass.reset_totals`. lengths: (n,) in time steps, None where rows have no
     lengths. of_positions: (n, ...) the weights of positions, where `target` has some; then w is 1, and 0 for rows
     without any. upcoming: where the step itself takes its rows from, None if `load` brings them.
@@ -107,10 +109,15 @@ class Batch:
         own = rows // place[1]
         self.x = be.zeros((own, *network.input_shape), dtype)
         self.t = be.zeros((own, *target.row), target.dtype)
-        self.weights = be.to_device(np.ones(own), dtype)
-        self.share = be.to_device(np.full(own, 1.0 / rows), dtype)
-        self.piece_share = self.share if pieces == 1 else be.to_device(np.full(own, pieces / rows), dtype)
-        self.counts: Array = None if pieces == 1 else be.to_device(np.full(pieces, rows // pieces), dtype)
+        sizes = [own, own] if pieces == 1 else [own, own, own, pieces]
+        starts = np.cumsum([0, *(-(-size // ALIGNED) * ALIGNED for size in sizes)])
+        self._parts = [slice(start, start + size) for start, size in zip(starts[:-1], sizes, strict=True)]
+        self._weighing = np.zeros(starts[-1], dtype)  # of a full batch whose rows weigh 1
+        self._weighing[...] = self.weighed(np.ones((1, rows)))[0][0]
+        self.weighing = be.to_device(self._weighing.copy(), dtype)
+        self.weights, self.share, *others = (self.weighing[part] for part in self._parts)
+        self.piece_share: Array = others[0] if others else self.share
+        self.counts: Array = others[1] if others else None
         self.weight, self.counted = float(rows), [rows // pieces] * pieces
         self.epoch = epoch or EpochWeight()
         self.lengths: Array = None
@@ -165,16 +172,38 @@ class Batch:
     def weigh_evenly(self) -> None:
         """Every row weighs 1."""
         if not self._even:
-            self.be.put(self.weights, 1.0)
-            self.be.put(self.share, 1.0 / self.rows)
-            if self.pieces > 1:
-                self.be.put(self.piece_share, self.pieces / self.rows)
-                self.be.put(self.counts, self.rows // self.pieces)
+            self.be.put(self.weighing, self._weighing)
             self.weight, self._even = float(self.rows), True
             self.counted = [self.rows // self.pieces] * self.pieces
 
     def _sum(self, w: np.ndarray[Any, Any], axis: int | None = None) -> Any:
         return exact_sum(w, axis) if self.be.numerics == "exact" else w.sum(axis=axis)
+
+    def count(self, w: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """How many rows of each piece have a weight above 0, (steps, pieces). w: (steps, rows) of coming batches."""
+        counts: np.ndarray[Any, Any] = np.count_nonzero(
+            w.reshape(len(w), self.pieces, self.rows // self.pieces), axis=2
+        )
+        return counts
+
+    def weighed(self, w: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """(what belongs in `weighing`, (steps, n); Σ w, (steps,)) of coming batches. w: of their rows, (steps, B)."""
+        made = np.zeros((len(w), len(self._weighing)), self._weighing.dtype)
+        pieces = w.reshape(len(w), self.pieces, -1)
+        whole, each = self._sum(w, 1), self._sum(pieces, 2) if self.pieces > 1 else None
+        given = [w, w / np.where(whole, whole, 1.0)[:, None]]
+        if each is not None:
+            given += [(pieces / np.where(each, each, 1.0)[:, :, None]).reshape(w.shape), self.count(w)]
+        for k, (part, values) in enumerate(zip(self._parts, given, strict=True)):
+            made[:, part] = values if k == 3 or self._place[1] == 1 else self.mine(values.T).T
+        return made, whole
+
+    def go_on(self, weights: np.ndarray[Any, Any], even: bool) -> None:
+        """Note Σ w of batches that the step has taken by itself. even: whether every row weighs 1."""
+        total = self.total_weight
+        for weight in weights.tolist():  # one by one, as single steps add them
+            total += weight
+        self.total_weight, self.weight, self._even = total, weight, even
 
     def load(self, X: Array, T: Array, rows: Any = None, weights: Any = None) -> None:
         """Put the batch (X[rows], T[rows]), with the rows' weights, in place; short batches are padded.
@@ -185,21 +214,18 @@ class Batch:
         count = len(X) if rows is None else len(rows)
         if self.of_positions is not None:
             weights = self._load_positions(weights, count)
-        if count == self.rows and weights is None:
+        takes_weights = self.upcoming is not None and self.upcoming.takes_weights
+        if count == self.rows and weights is None and not takes_weights:
             self.weigh_evenly()
         else:
-            w = np.zeros(self.rows)
-            w[:count] = 1.0 if weights is None else weights
-            self.weight, self._even = float(self._sum(w)), False
-            self.counted = np.count_nonzero(w.reshape(self.pieces, -1), axis=1).tolist()
-            self.be.put(self.weights, self.mine(w))
-            self.be.put(self.share, self.mine(w / self.weight if self.weight else w))
-            if self.pieces > 1:
-                pieces = w.reshape(self.pieces, -1)
-                sums = self._sum(pieces, 1).reshape(-1, 1)
-                own = np.divide(pieces, sums, out=np.zeros(pieces.shape), where=sums > 0)
-                self.be.put(self.piece_share, self.mine(own.reshape(-1)))
-                self.be.put(self.counts, self.counted)
+            w = np.zeros((1, self.rows))
+            w[0, :count] = 1.0 if weights is None else weights
+            made, whole = self.weighed(w)
+            self.weight, self._even, self.counted = float(whole[0]), False, self.count(w)[0].tolist()
+            if takes_weights and self.upcoming is not None:
+                self.upcoming.put_weights(made)
+            else:
+                self.be.put(self.weighing, made[0])
         if count < self.rows:  # padding repeats a real row, so that its numbers are as harmless as the row's
             rows = np.arange(count) if rows is None else rows
             rows = np.concatenate([rows, np.full(self.rows - count, rows[0])])
@@ -230,7 +256,8 @@ class Upcoming:
     """The row numbers and scalars of the next steps, on the device; each step takes its own from there.
 
     sources: inputs and targets of all rows. places: x and t of the step, (rows, ...). numbers: the bytes where a step
-    finds its scalars. steps: for how many steps there is room.
+    finds its scalars. steps: for how many steps there is room. takes_weights: whether each step takes its rows'
+    weights, too.
 
     >>> import numpy as np
     >>> from gpubp.backends import get_backend
@@ -254,6 +281,24 @@ class Upcoming:
         self._bytes = backend.zeros((8 + self.steps * numbers.size,), np.uint8)  # one copy brings all
         self._count = self._bytes[:8].view(np.int64)
         self._table = self._bytes[8:].reshape(self.steps, numbers.size)
+        self._weights: tuple[Array, ...] = ()  # of the next steps, and their place in the step
+
+    @property
+    def takes_weights(self) -> bool:
+        """Whether each step takes its rows' weights, too."""
+        return bool(self._weights)
+
+    def take_weights(self, place: Array | None) -> bool:
+        """Let each step take `Batch.weighing` from here, or not for None. Whether that is new, so that it is to be
+        recorded anew."""
+        if self.takes_weights == (place is not None):
+            return False
+        self._weights = () if place is None else (self.be.zeros((self.steps, place.size), place.dtype), place)
+        return True
+
+    def put_weights(self, made: np.ndarray[Any, Any]) -> None:
+        """Put the weights of the next steps in place, as `Batch.weighed` makes them."""
+        self.be.put(self._weights[0][: len(made)], made)
 
     def put_rows(self, rows: Array) -> None:
         """Put the row numbers of the next steps in place, one step's after the other's."""
@@ -267,4 +312,5 @@ class Upcoming:
 
     def take(self) -> None:
         """Take the rows and scalars of this step; part of the step."""
-        self.be.next_batch(self._sources, self._places, (self._order, self._table, self._numbers), self._count)
+        ahead = (self._order, self._table, self._numbers, *self._weights)
+        self.be.next_batch(self._sources, self._places, ahead, self._count)

@@ -18,7 +18,8 @@ from ..layers.bound import BoundLayers
 class HeldStates:
     """The running statistics of one network in the steps of one batch shape.
 
-    ws: of the network in training mode. told: what has been warned of, which all steps of a training share.
+    ws: of the network in training mode. told: what has been warned of, which all steps of a training share. most: from
+    how many rows of a weight above 0 on a batch changes all of them.
 
     >>> import gpubp as bp
     >>> net = bp.Network(bp.Sequential(bp.Dense(2), bp.BatchNorm()), input_shape=3, device="cpu")
@@ -30,12 +31,12 @@ class HeldStates:
     def __init__(self, network: BoundLayers, ws: Workspace, told: set[str]) -> None:
         self._network, self._ws, self._told = network, ws, told
         self._needs = {name: p.rows for name, p in network.plan(ws.context.rows).all_states().items()}
-        self._most = max(self._needs.values(), default=0)
+        self.most = max(self._needs.values(), default=0)
         self._kept: dict[str, Array] = {}
 
     def names(self, rows: int) -> list[str]:
         """The statistics that a batch with `rows` rows of a weight above 0 must not change; none in most steps."""
-        if rows >= self._most:
+        if rows >= self.most:
             return []
         return [name for name, needed in self._needs.items() if rows < needed]
 
@@ -46,7 +47,7 @@ class HeldStates:
         statistics within the step, see `PieceStatistics`. batch_size: rows of a piece. Warns, once for each layer, if
         some rows count but too few.
         """
-        if min(counted) >= self._most:
+        if min(counted) >= self.most:
             return []
         if least := min((rows for rows in counted if rows), default=0):
             self._warn(self.names(least), batch_size)

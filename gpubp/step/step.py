@@ -124,8 +124,8 @@ class TrainingStep(OfOneProcess):
         pass_k.begin()
         self._call_probes("before_step")
 
+        self.batch.gather()  # and 1/Σ w, which a penalty may go by
         penalty = share_k.penalty_value()
-        self.batch.gather()
         pass_k.count_batch()
         if k == 0:
             self._statistics.begin()
@@ -161,11 +161,11 @@ class TrainingStep(OfOneProcess):
         loss is read.
         """
         held = self._held.begin(self.batch.counted, self.rows // self.batch.pieces)
+        self.update.set_batch_weight(self.batch.weight)
         if self.batch.upcoming is None:
             self.update.advance()
         else:  # all data lie on the device, and the step itself takes its rows
             self.batch.upcoming.put_numbers(self.update.next_numbers()[None])
-        self.update.set_batch_weight(self.batch.weight)
         try:
             if self.team.parts == 1 and not self.team.one_thread:
                 self._recorded[0]()
@@ -193,6 +193,14 @@ class TrainingStep(OfOneProcess):
         """Whether full batches are so small that some running statistics are put back after each step."""
         return self.batch.pieces == 1 and bool(self._held.names(self.rows))
 
+    def unheld(self, w: np.ndarray[Any, Any]) -> int:
+        """How many of the first of coming batches change all running statistics. w: weights of their rows, (steps,
+        rows)."""
+        if not self._held.most:
+            return len(w)
+        few = np.flatnonzero(self.batch.count(w).min(axis=1) < self._held.most)
+        return int(few[0]) if len(few) else len(w)
+
     def _run_worker(self, k: int) -> None:
         with self.passes[k].be.active():
             self._recorded[k]()
@@ -213,6 +221,13 @@ class TrainingStep(OfOneProcess):
     def read_from(self, X: Array, T: Array) -> None:
         """Let the step itself take its rows from these arrays on the device: see `Batch`. For a single worker."""
         self.batch.read_from(X, T, self.update.place)
+
+    def take_weights(self, wanted: bool) -> None:
+        """Whether the step itself takes its rows' weights where it takes its rows; what is new is recorded anew."""
+        upcoming = self.batch.upcoming
+        if upcoming is not None and upcoming.take_weights(self.batch.weighing if wanted else None):
+            for recorded in self._recorded:
+                recorded.forget()
 
     def reset_totals(self) -> None:
         """Set the sums of the epoch to 0."""

@@ -109,8 +109,6 @@ class Update(OfOneProcess):
             require_exact_rates(optimizer.learning_rate)
         self._names = list(scalars_of(optimizer, np.ones(1), np.ones(1)))
         check_rule(optimizer, list(self.moments), self._names)
-        self.share = self.be.zeros((), self.dtype)
-        self.weight = self.be.zeros((), np.float64) if self.guarded and not self.latch else None
         self.told: set[str] = set()
         self.batch_weight = 0.0
         self._network = network
@@ -126,10 +124,15 @@ class Update(OfOneProcess):
         self.average = average
         # what changes with the step lies together, and is put in place by one copy
         count = sum(len(group.decays) + len(self._names) for group in self.groups) + (average is not None)
-        self.place = self.be.zeros((8 + count * self.dtype.itemsize,), np.uint8)
+        self._head = 16 if self.guarded and not self.latch else 8
+        self.place = self.be.zeros((self._head + (count + 1) * self.dtype.itemsize,), np.uint8)
         self.step = self.place[:8].view(np.uint64)
-        h = self.place[8:].view(self.dtype)
-        self._scalars = [h[k : k + 1].reshape(()) for k in range(count)]
+        self.weight = self.place[8:16].view(np.float64).reshape(()) if self._head > 8 else None
+        h = self.place[self._head :].view(self.dtype)
+        *self._scalars, self.share = (h[k : k + 1].reshape(()) for k in range(count + 1))
+        if self.batch_weight:
+            with self.be.active():
+                self._put_weight()
         self._table: np.ndarray[Any, Any] = np.zeros(0)
         self._table_start = self._table_end = 0
         self.whole = Share(self, Member(Team(1, ordered=self.be.numerics == "exact"), 0, self.be))
@@ -227,18 +230,36 @@ class Update(OfOneProcess):
         self.t += 1
         return numbers
 
-    def ahead(self, most: int) -> np.ndarray[Any, Any]:
-        """The bytes for `place` of the next steps, a row for each, on the host: `most` at most, and one at least."""
+    def ahead(self, most: int, weights: Any = None) -> np.ndarray[Any, Any]:
+        """The bytes for `place` of the next steps, a row for each, on the host: `most` at most, and one at least.
+        weights: Σ w of the batch of each, (most,); None for `batch_weight`."""
         if not self._table_start <= self.t + 1 < self._table_end:
             self._look_ahead(self.t + 1)
         first = self.t + 1 - self._table_start
-        return self._table[first : first + most]
+        made = self._table[first : first + most]
+        if self.weight is not None or self.penalty.per_weight:
+            w = np.full(len(made), self.batch_weight) if weights is None else weights[: len(made)]
+            if self.weight is not None:
+                made[:, 8:16].view(np.float64)[:, 0] = w
+            if self.penalty.per_weight:
+                with np.errstate(all="ignore"):  # it may be infinite
+                    made[:, -self.dtype.itemsize :].view(self.dtype)[:, 0] = np.where(w, 1.0 / w, 0.0)
+        return made
+
+    def go_on(self, weights: np.ndarray[Any, Any]) -> None:
+        """Note steps that took the bytes that are `ahead` by themselves. weights: Σ w of their batches."""
+        self.t += len(weights)
+        self.batch_weight = float(weights[-1])
 
     def set_batch_weight(self, weight: float) -> None:
         """Put the coming batch's Σ w in place, if something goes by it."""
         if weight == self.batch_weight:
             return
         self.batch_weight = weight
+        self._put_weight()
+
+    def _put_weight(self) -> None:
+        weight = self.batch_weight
         if self.penalty.per_weight:
             self.be.put(self.share, 1.0 / weight if weight else 0.0)
         if self.weight is not None:
@@ -269,7 +290,7 @@ class Update(OfOneProcess):
         count = finite_steps(self.optimizer, h, first, list(columns))
         self._table = np.zeros((count, self.place.size), np.uint8)
         self._table[:, :8] = t[:count].astype(np.uint64)[:, None].view(np.uint8)
-        self._table[:, 8:] = h[:count].view(np.uint8)
+        self._table[:, self._head : -self.dtype.itemsize] = h[:count].view(np.uint8)
         self._table_start, self._table_end = first, first + count
 
     @property

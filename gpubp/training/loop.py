@@ -167,6 +167,7 @@ def _epoch(
     steps = -(-len(order) // step.rows)
     time_steps = None if times is None else sum(times)
     step.reserve(steps, time_steps)
+    step.take_weights(feed.weights is not None and step.batch.of_positions is None)
     if state.step_in_epoch:
         assert state.position is not None
         state.position.restore_step(step, state.resumed_from)

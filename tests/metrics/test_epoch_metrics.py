@@ -188,13 +188,11 @@ def on_strict_cuda() -> CUDA:
 def test_chains_on_a_gpu_keep_the_rows_of_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     X, y = data()
     monkeypatch.setattr(multistep, "SECONDS_AHEAD", 10.0)
-    lengths, run = [], multistep.QueuedChain.run
-    monkeypatch.setattr(
-        multistep.QueuedChain, "run", lambda self, order: lengths.append(run(self, order)) or lengths[-1]
-    )
+    seen, run = [], multistep.QueuedChain.run
+    monkeypatch.setattr(multistep.QueuedChain, "run", lambda *given: seen.append(run(*given)) or seen[-1])
     chained = trainer(on_strict_cuda())
     chained.fit(X, y, epochs=3, validation_data=(X, y))
-    assert max(lengths) == 11
+    assert max(map(len, seen)) == 11
     monkeypatch.setattr(loop, "chain_of", lambda *args: None)
     single = trainer(on_strict_cuda())
     single.fit(X, y, epochs=3, validation_data=(X, y))

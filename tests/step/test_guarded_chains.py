@@ -13,44 +13,11 @@ import pytest
 
 import gpubp as bp
 from gpubp import model_file
-from gpubp.backends.cpu import compiled
-from gpubp.backends.cuda.backend import CUDA
-from gpubp.step import multistep
-from gpubp.step.update import Update
 from gpubp.training import loop, nonfinite
-from strict import StrictProducts, strict_cupy
 
 ROWS, BAD, LAST = 123, 101, 122
 CHOICES = nonfinite.CHOICES
 PENALTY = {"l2": 0.1, "penalty_per_weight": True, "clip_norm": 0.5}
-SEEN: list[int] = []
-
-
-@pytest.fixture(params=["cpu", "cuda"])
-def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Chains from the fourth step on; SEEN collects their lengths."""
-    if request.param == "cpu" and not compiled.installed():
-        pytest.skip("Numba is not installed: pip install 'gpubp[fast]'")
-    SEEN.clear()
-    for kind in (multistep.Chain, multistep.QueuedChain):
-        monkeypatch.setattr(kind, "run", noted(kind.run))
-    monkeypatch.setattr(compiled, "PRICE", -1.0)
-    monkeypatch.setattr("gpubp.backends.cpu.backend.wanted", lambda: True)
-    monkeypatch.setattr(compiled.CompiledRecord, "broken", False)
-    monkeypatch.setattr(multistep, "SECONDS", 1.0)
-    monkeypatch.setattr(multistep, "SECONDS_AHEAD", 10.0)
-    monkeypatch.setattr(Update, "AHEAD", 40)
-    monkeypatch.setattr(nonfinite, "MOST_ROLLBACKS", 3)
-    return str(request.param)
-
-
-def noted(run: Any) -> Any:
-    def of(self: Any, order: Any, most: int | None = None) -> Any:
-        weights = run(self, order, most)
-        SEEN.append(len(weights))
-        return weights
-
-    return of
 
 
 class Square(bp.Activation):
@@ -70,10 +37,9 @@ def data(bad: tuple[int, ...] = ()) -> tuple[Any, Any]:
     return X, rng.integers(0, 3, ROWS)
 
 
-def trainer(device: str, choice: str | None, **options: Any) -> bp.Trainer:
+def trainer(make_device: Any, choice: str | None, **options: Any) -> bp.Trainer:
     layers = bp.Sequential(Square(), bp.Dense(9), bp.BatchNorm(), bp.Tanh(), bp.Dense(3))
-    on = CUDA(strict_cupy(), products=StrictProducts) if device == "cuda" else "cpu"
-    net = bp.Network(layers, 6, device=on, seed=3)
+    net = bp.Network(layers, 6, device=make_device(), seed=3)
     settings: dict[str, Any] = {"batch_size": 4, "metrics": ["accuracy"], "seed": 4} | options
     return bp.Trainer(net, bp.SoftmaxCrossEntropy(), bp.Adam(0.01), on_nonfinite=choice, **settings)
 
@@ -101,46 +67,52 @@ def ended(t: bp.Trainer, bad: tuple[int, ...], **given: Any) -> tuple[Any, ...]:
 @pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize(("bad", "options"), [((), PENALTY), ((BAD,), {}), ((30, BAD, LAST), PENALTY)], ids=str)
 def test_a_bad_step_in_a_chain(
-    choice: str, bad: tuple[int, ...], options: dict[str, Any], device: str, monkeypatch: pytest.MonkeyPatch
+    choice: str,
+    bad: tuple[int, ...],
+    options: dict[str, Any],
+    make_device: Any,
+    chains: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    chained = trainer(device, choice, **options)
+    monkeypatch.setattr(nonfinite, "MOST_ROLLBACKS", 3)
+    chained = trainer(make_device, choice, **options)
     came = ended(chained, bad, shuffle=not bad)
-    assert max(SEEN) > (16 if not bad or choice == "skip" else 6)
+    assert max(chains) > (16 if not bad or choice == "skip" else 6)
     monkeypatch.setattr(loop, "chain_of", lambda *args: None)
-    single = trainer(device, choice, **options)
+    single = trainer(make_device, choice, **options)
     assert came == ended(single, bad, shuffle=not bad)
     assert bool(came[-2]) == (bool(bad) and choice != "skip"), "a rollback to lower rates does not help"
 
 
 def test_a_rollback_goes_back_to_the_step_that_it_goes_back_to_without_chains(
-    device: str, monkeypatch: pytest.MonkeyPatch
+    make_device: Any, chains: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Which is in the middle of an epoch, and not after a whole number of chains."""
     monkeypatch.setattr(nonfinite, "SAVE_EVERY", 20)
     ends = []
-    for chains in (True, False):
-        if not chains:
+    for with_chains in (True, False):
+        if not with_chains:
             monkeypatch.setattr(loop, "chain_of", lambda *args: None)
-        t = trainer(device, "rollback")
+        t = trainer(make_device, "rollback")
         ends.append(ended(t, (BAD,), shuffle=False))
         assert "back to step 20" in ends[-1][-1][0]
-    assert ends[0] == ends[1] and 15 < max(SEEN) <= 20
+    assert ends[0] == ends[1] and 15 < max(chains) <= 20
 
 
 def test_a_training_that_an_error_ended_goes_on_from_the_step_before(
-    device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_device: Any, chains: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is saved after the error has the sums of the good steps."""
     files = []
-    for chains in (True, False):
-        if not chains:
+    for with_chains in (True, False):
+        if not with_chains:
             monkeypatch.setattr(loop, "chain_of", lambda *args: None)
-        t = trainer(device, "raise")
+        t = trainer(make_device, "raise")
         ended(t, (BAD,), shuffle=False)
         assert t.step_in_epoch == BAD // 4
-        files.append(tmp_path / f"{chains}.safetensors")
+        files.append(tmp_path / f"{with_chains}.safetensors")
         t.save(files[-1])
-    assert max(SEEN) > 6
+    assert max(chains) > 6
     settings, arrays = zip(*(model_file.read(file)[:2] for file in files), strict=True)
     assert settings[0] == settings[1] and arrays[0].keys() == arrays[1].keys()
     assert all(arrays[0][name].tobytes() == arrays[1][name].tobytes() for name in arrays[0])
@@ -148,7 +120,7 @@ def test_a_training_that_an_error_ended_goes_on_from_the_step_before(
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_training_with_a_check_that_is_resumed_between_chains_is_bitwise_identical(
-    choice: str, device: str, tmp_path: Path
+    choice: str, make_device: Any, chains: list[int], tmp_path: Path
 ) -> None:
     class Stops(bp.Callback):
         every_step = False
@@ -158,10 +130,10 @@ def test_training_with_a_check_that_is_resumed_between_chains_is_bitwise_identic
                 os.kill(os.getpid(), signal.SIGINT)
 
     X, y = data()
-    whole, first, again = (trainer(device, choice) for _ in range(3))
+    whole, first, again = (trainer(make_device, choice) for _ in range(3))
     whole.fit(X, y, epochs=3, verbose=False)
     first.fit(X, y, epochs=3, verbose=False, callbacks=[Stops(), bp.Checkpoint(tmp_path / "at.ckpt")])
-    assert first.epoch == 1 and 3 < first.step_in_epoch and max(SEEN) > 16
+    assert first.epoch == 1 and 3 < first.step_in_epoch and max(chains) > 16
     again.resume(tmp_path / "at.ckpt")
     again.fit(X, y, epochs=3, verbose=False)
     assert state(again) == state(whole)

@@ -96,7 +96,7 @@ def test_chains_between_other_data_row_weights_and_single_steps(monkeypatch: pyt
     assert came == trained()
 
 
-@pytest.mark.parametrize("why", ["weights", "a callback", "workers"])
+@pytest.mark.parametrize("why", ["a callback", "workers"])
 def test_no_chain_where_something_is_done_after_each_step(why: str) -> None:
     class Looks(bp.Callback):
         steps = 0
@@ -107,10 +107,7 @@ def test_no_chain_where_something_is_done_after_each_step(why: str) -> None:
     X, y = data()
     looks = Looks()
     t = trainer(workers=2 if why == "workers" else None)
-    t.fit(
-        X, y, epochs=3, verbose=False, callbacks=[looks] if why == "a callback" else [],
-        sample_weight=np.ones(len(X)) * 2 if why == "weights" else None,
-    )  # fmt: skip
+    t.fit(X, y, epochs=3, verbose=False, callbacks=[looks] if why == "a callback" else [])
     assert not any(SEEN)
     assert looks.steps == (3 * 26 if why == "a callback" else 0)
 

@@ -86,6 +86,20 @@ def test_a_queued_chain_needs_few_launches_and_copies(stretches):
     assert counts.launches == 0
 
 
+def test_weights_of_the_rows_of_a_queued_chain_are_one_copy_more(stretches):
+    cupy = strict_cupy()
+    t = trainer(cupy)
+    X, y = data(4 * 20)
+    weights = np.linspace(0.5, 2.0, len(X))
+    t.fit(X, y, epochs=2, sample_weight=weights)
+    before = cupy.counts.copy()
+    t.fit(X, y, epochs=1, sample_weight=weights)
+    counts = cupy.counts - before
+    assert stretches[-1] == 20
+    assert counts.graph_launches == 1 + 4 and counts.graph_kernels == 20 * len(t.record) and counts.launches == 0
+    assert counts.host_copies == 2 + 3 + 1, "the data; rows, numbers and weights; new totals"
+
+
 def test_queued_chains_between_other_data_row_weights_and_single_steps(stretches, monkeypatch):
     X, y = data()
 
@@ -199,6 +213,29 @@ def test_each_step_takes_its_own_rows_and_scalars(kind, rows, shape, rng):
                     np.testing.assert_array_equal(be.to_host(x), X[now].astype("float32"))
                     np.testing.assert_array_equal(be.to_host(t), T[now])
                     np.testing.assert_array_equal(be.to_host(numbers), table[k])
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_each_step_takes_its_own_weights(kind, rng):
+    """The kernel, and the calls that it stands for; and no weights any more when they are not wanted."""
+    weights = rng.normal(size=(3, 48)).astype(kind)
+    for be in (CUDA(strict_cupy(), products=StrictProducts), get_backend("cpu")):
+        x, t, numbers = be.zeros((4, 2), kind), be.zeros((4,), "int32"), be.zeros((8,), "uint8")
+        place = be.zeros((48,), kind)
+        with be.active():
+            ahead = Upcoming(be, (be.zeros((9, 2), kind), be.to_device(np.arange(9, dtype="int32"))), (x, t), numbers)
+            assert not ahead.take_weights(None) and ahead.take_weights(place) and not ahead.take_weights(place)
+            ahead.put_rows(np.arange(12) % 9)
+            ahead.put_numbers(np.zeros((3, 8), "uint8"))
+            ahead.put_weights(weights)
+            for k in range(3):
+                ahead.take()
+                assert be.to_host(place).tobytes() == weights[k].tobytes()
+                assert be.to_host(t).tolist() == (np.arange(4 * k, 4 * k + 4) % 9).tolist()
+            assert ahead.take_weights(None) and not ahead.takes_weights
+            ahead.put_numbers(np.zeros((1, 8), "uint8"))
+            ahead.take()
+            assert be.to_host(place).tobytes() == weights[2].tobytes()
 
 
 def test_repeating_the_kernel_reads_only_valid_rows(rng):

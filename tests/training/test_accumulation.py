@@ -266,7 +266,7 @@ def test_several_steps_in_one_call(rng: np.random.Generator, monkeypatch: pytest
     monkeypatch.setattr("gpubp.backends.cpu.compiled.PRICE", 0.0)
     X, y = rng.normal(size=(320, 6)).astype("float32"), rng.integers(0, 3, 320)
     seen, run = [], multistep.Chain.run
-    monkeypatch.setattr(multistep.Chain, "run", lambda self, order: seen.append(run(self, order)) or seen[-1])
+    monkeypatch.setattr(multistep.Chain, "run", lambda *given: seen.append(run(*given)) or seen[-1])
     results = []
     for alone in (False, True):
         net = bp.Network(bp.Sequential(bp.Dense(9), bp.Tanh(), bp.Dense(3)), 6, device="cpu")
@@ -275,7 +275,7 @@ def test_several_steps_in_one_call(rng: np.random.Generator, monkeypatch: pytest
         trainer.fit(X, y, epochs=30, callbacks=[every] if alone else [])
         results.append(net.flat.copy())
     np.testing.assert_array_equal(*results)
-    assert max(seen) > 1
+    assert max(map(len, seen)) > 1
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -76,7 +76,7 @@ class Program:
             times.append(clock())
         return [after - before for before, after in zip(times, times[1:], strict=False)]
 
-    def repeat(self, takes: Sequence[Take], indices: Array, numbers: Array, place: Array) -> None:
+    def repeat(self, takes: Sequence[Take], indices: Array, tables: Sequence[Take]) -> None:
         """Do it several times, see `CompiledRecord.repeat`, where it `repeats`."""
         raise NotImplementedError("Python is needed between two replays")
 
@@ -157,15 +157,16 @@ class CompiledRecord(Record):
         waits = not self.seconds or self._stage in ("_check", "_clocked")
         return not waits and self.program is not None and self.program.repeats
 
-    def repeat(self, takes: Sequence[Take], indices: Array, numbers: Array, place: Array) -> None:
+    def repeat(self, takes: Sequence[Take], indices: Array, tables: Sequence[Take]) -> None:
         """Do it several times without Python in between.
 
         takes: before each time, out = source[the next of the indices, as many as out has rows], of every (source, out).
-        numbers: (times, ...), and place = the next of them. All are contiguous, the indices int64.
+        tables: one at least; also before each time, place = the next row of the table, of every (table, place), with
+        as many rows as it is to be done times. All are contiguous, the indices int64.
         """
         assert self.program is not None
-        self.program.repeat(takes, indices, numbers, place)
-        self._count(len(numbers))
+        self.program.repeat(takes, indices, tables)
+        self._count(len(tables[0][0]))
 
     def _compile(self, loops: Sequence[Loop]) -> None:
         """Compile loops, and write a program, which is to be checked; what Numba or its cache can't do, NumPy can."""

@@ -196,7 +196,7 @@ class Kernels:
         self, sources: tuple[Array, Array], places: tuple[Array, Array], ahead: tuple[Array, ...], count: Array
     ) -> None:
         """What `Backend.next_batch` says, in one launch; for types that are in C_TYPES."""
-        order, table, numbers = ahead
+        order, table, numbers, *weights = ahead
         rows, sizes = len(places[0]), [a.size // len(a) for a in places]
         types = [C_TYPES[str(a.dtype)] for pair in zip(sources, places, strict=True) for a in pair]
         index = np.uint64 if rows * max(sizes) >= 2**31 else np.uint32
@@ -208,8 +208,10 @@ class Kernels:
             self._made[key] = self.raw(text, "next_batch")
         _, counter = self._buffers("uint8", 1, 1)
         blocks = min(-(-rows * max(sizes) // THREADS), MOST_BLOCKS)
-        arrays = (sources[0], places[0], sources[1], places[1], order, table, numbers, count, counter)
-        numbers_of = (np.uint32(rows), *(index(n) for n in sizes), np.uint32(numbers.size))
+        weighing = [a.view(np.uint32) for a in weights] or [counter, counter]  # of which no word is read then
+        arrays = (sources[0], places[0], sources[1], places[1], order, table, numbers, *weighing, count, counter)
+        words = weighing[1].size if weights else 0
+        numbers_of = (np.uint32(rows), *(index(n) for n in sizes), np.uint32(numbers.size), np.uint32(words))
         arguments = (np.int64(len(table)), *numbers_of, *arrays)
         self._made[key]((blocks,), (THREADS,), arguments)
 

@@ -49,34 +49,36 @@ class Program(compiled.Program):
         self.replay.kept = words, code.kept, calls
         self._heads: dict[Any, _Head] = {}
 
-    def repeat(self, takes: Sequence[compiled.Take], indices: Array, numbers: Array, place: Array) -> None:
+    def repeat(self, takes: Sequence[compiled.Take], indices: Array, tables: Sequence[compiled.Take]) -> None:
         """Do it several times, see `CompiledRecord.repeat`."""
         assert self.whole is not None
-        key = tuple(address(a) for take in takes for a in take)
+        places = [place for _, place in tables]
+        key = tuple(address(a) for a in (*places, *(a for take in takes for a in take)))
         if key not in self._heads:
-            self._heads = {key: _Head(takes, place)}
-        self._heads[key].run(self.whole, indices, numbers)
+            self._heads = {key: _Head(takes, places)}
+        self._heads[key].run(self.whole, indices, [table for table, _ in tables])
 
 
 class _Head:
     """What is put in place before each of several replays; it does not keep the caller's sources alive."""
 
-    def __init__(self, takes: Sequence[compiled.Take], place: Array) -> None:
+    def __init__(self, takes: Sequence[compiled.Take], places: Sequence[Array]) -> None:
         words: Words = []
         moving: Words = []
         for source, out in takes:
             moving += [len(words) + 4, out.shape[0] * 8]
             size = out[0].nbytes
             words += instruction(TAKE, out.shape[0], size, 0, address(out), address(source))
-        moving += [len(words) + 5, place.nbytes]
-        words += instruction(COPY, place.nbytes, 0, address(place), 0)
+        for place in places:
+            moving += [len(words) + 5, place.nbytes]
+            words += instruction(COPY, place.nbytes, 0, address(place), 0)
         self._words, self._moving = np.array(words, np.int64), np.array(moving, np.int64)
-        self._indices, self._numbers = moving[:-2:2], moving[-2]
+        self._indices, self._tables = moving[: 2 * len(takes) : 2], moving[2 * len(takes) :: 2]
 
-    def run(self, program: tuple[int, int], indices: Array, numbers: Array) -> None:
+    def run(self, program: tuple[int, int], indices: Array, tables: Sequence[Array]) -> None:
         from .interpreter import repeat
 
         self._words[self._indices] = address(indices)
-        self._words[self._numbers] = address(numbers)
+        self._words[self._tables] = [address(table) for table in tables]
         first, moving = address(self._words), address(self._moving)
-        repeat(first, first + self._words.nbytes, *program, len(numbers), moving, len(self._moving) // 2)
+        repeat(first, first + self._words.nbytes, *program, len(tables[0]), moving, len(self._moving) // 2)

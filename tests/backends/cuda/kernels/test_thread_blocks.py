@@ -108,9 +108,10 @@ def batches(be: Any, rng: np.random.Generator) -> list[Any]:
     X, T, order = drawn(be, rng, 90, 7), be.to_device(rng.integers(0, 9, 90)), be.to_device(rng.permutation(90))
     x, t, numbers = be.zeros((45, 7), "float32"), be.zeros((45,), "int64"), be.zeros((8,), "uint8")
     table, count = be.to_device(rng.integers(0, 99, (2, 8)).astype("uint8")), be.zeros((1,), "int64")
-    for _ in range(3):
-        be.next_batch((X, T), (x, t), (order, table, numbers), count)
-    return [x, t, numbers, count]
+    weights, weighing = drawn(be, rng, 2, 96), be.zeros((96,), "float32")
+    for given in ((), (weights, weighing), (weights, weighing)):
+        be.next_batch((X, T), (x, t), (order, table, numbers, *given), count)
+    return [x, t, numbers, weighing, count]
 
 
 def windows(be: Any, rng: np.random.Generator) -> list[Any]:
