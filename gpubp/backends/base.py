@@ -11,7 +11,7 @@ record or a scratch buffer. `another()` gives a second stream of work on the sam
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 
 from ..formula import Program
-from .arrays import Array, Shape, may_share
+from .arrays import Array, Shape
 from .lowering import Place, form_of, lower, traced, type_of
 from .recording import Call
+from .sums import Sums
 
 
-class Backend(ABC):
+class Backend(Sums):
     """One stream of work on one device.
 
     name: the device as a user spells it, "cpu" or "cuda:0".
@@ -52,7 +53,6 @@ class Backend(ABC):
     precision: str = "float32"
     autotune: bool = False
     numerics: str = "ordinary"
-    xp: Any
     warmup: int
     block: int
     piece: int
@@ -200,35 +200,12 @@ class Backend(ABC):
         self.xp.add(a, row, out=out)
         return out
 
-    @abstractmethod
-    def sum_rows(self, a: Array, out: Array) -> Array:
-        """out = Σ of a over all axes but the last: on the CPU, 1ᵀ a by BLAS is three times faster than `sum`."""
-
-    @abstractmethod
-    def weighted_sum_rows(self, a: Array, weights: Array, out: Array) -> Array:
-        """out = Σ_r weights[r] a[r], over all axes of a but the last: a product of one row on the CPU, which is a slow
-        one on the GPU."""
-
-    @abstractmethod
-    def sum_last(self, a: Array, out: Array) -> Array:
-        """out = Σ of a over its last axis: on the CPU, a 1 by BLAS for the same reason."""
-
     def _max_last(self, a: Array, out: Array) -> None:
         self.xp.max(a, axis=-1, keepdims=True, out=out)
 
     def piece_for(self, workers: int) -> int:
         """`piece`, or another number where so many workers share a step; always the same for one backend."""
         return self.piece
-
-    def as_matrix(self, a: Array) -> Array:
-        """a (..., n) as a matrix with n columns. Where its numbers don't lie so, they are copied as a part of the step,
-        because `reshape` alone would copy them once, and a recorded step would go on with that copy."""
-        matrix = a.reshape(-1, a.shape[-1])
-        if matrix.size and not may_share(matrix, a):
-            copied = self.scratch("as matrix", a.shape, a.dtype)
-            self.xp.copyto(copied, a)
-            matrix = copied.reshape(matrix.shape)
-        return matrix
 
     @abstractmethod
     def random_mask(self, out: Array, threshold: int, key: tuple[int, int], step: Array, first: int = 0) -> Array:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backends import Array, Shape
+from ..backends.over_rows import rows_in_parts
 from ..config import Count, NotNegative
 from ..errors import ShapeError
 from ..formula import maximum, sqrt
@@ -71,47 +72,59 @@ class _GroupedNorm(Layer):
         )  # fmt: skip
 
     def forward(self, ws: Workspace, x: Array) -> Array:
-        """(1) to (5)"""
+        """(1) to (5), for some rows after the others"""
         check_features(ws, x)
-        xhat = ws.xhat if self.affine else ws.y
         share = self._share(ws, x)
+        for rows in rows_in_parts(ws.be, x.shape):
+            self._normalize(ws, x[rows], share if ws.mask is None else share[rows], rows)
+        return ws.y
+
+    def _normalize(self, ws: Workspace, x: Array, share: Any, rows: slice) -> None:
+        y, mean, rstd = ws.y[rows], ws.mean[rows], ws.rstd[rows]
+        xhat = ws.xhat[rows] if self.affine else y
         squares = products_of(ws, x)
-        own = x if ws.mask is None else ws.xp.multiply(x, _steps(ws, x), out=squares)
-        self._means(ws, _over_places(ws, own, ws.mean), share, ws.mean)  # (1)
-        if ws.mask is None:
-            ws.be.apply(_deviations, x, ws.mean, out=(xhat, squares))
+        mask = None if ws.mask is None else _steps(ws.mask[rows], x)
+        own = x if mask is None else ws.xp.multiply(x, mask, out=squares)
+        self._means(ws, ws.be.sum_places(own, out=mean), share, mean)  # (1)
+        if mask is None:
+            ws.be.apply(_deviations, x, mean, out=(xhat, squares))
         else:
-            ws.be.apply(_deviations_of_steps, x, ws.mean, _steps(ws, x), out=(xhat, squares))
-        self._means(ws, _over_places(ws, squares, ws.rstd), share, ws.rstd)  # (2)
-        ws.be.apply(self._rstd, ws.rstd, out=ws.rstd)  # (3)
-        return normalized(ws, xhat, ws.y)  # (4), (5)
+            ws.be.apply(_deviations_of_steps, x, mean, mask, out=(xhat, squares))
+        self._means(ws, ws.be.sum_places(squares, out=rstd), share, rstd)  # (2)
+        ws.be.apply(self._rstd, rstd, out=rstd)  # (3)
+        normalized(ws, xhat, rstd, y)  # (4), (5)
 
     def backward(self, ws: Workspace, dy: Array) -> Array | None:
-        """(6) to (10)"""
+        """(6) to (10), for some rows after the others"""
         xhat = ws.xhat if self.affine else ws.y
-        products = products_of(ws, dy)
-        _over_places(ws, dy, ws.s)  # (6)
-        ws.xp.multiply(dy, xhat, out=products)
-        _over_places(ws, products, ws.r)  # (7)
+        share = self._share(ws, dy) if ws.mask is None else ws.share
+        for rows in rows_in_parts(ws.be, dy.shape):
+            products = products_of(ws, dy[rows])
+            ws.be.sum_places(dy[rows], out=ws.s[rows])  # (6)
+            ws.xp.multiply(dy[rows], xhat[rows], out=products)
+            ws.be.sum_places(products, out=ws.r[rows])  # (7)
+            if ws.wants_dx:
+                self._input_gradient(ws, dy[rows], xhat[rows], share if ws.mask is None else share[rows], rows)
         if ws.trainable:
             if self.use_bias:
                 ws.be.sum_rows(ws.s, out=ws.dbeta)  # (8)
             ws.be.sum_rows(ws.r, out=ws.dgamma)  # (9)
-        return self._input_gradient(ws, dy, xhat) if ws.wants_dx else None
+        return ws.dx if ws.wants_dx else None
 
-    def _input_gradient(self, ws: Workspace, dy: Array, xhat: Array) -> Array:
+    def _input_gradient(self, ws: Workspace, dy: Array, xhat: Array, share: Any, rows: slice) -> None:
         """(10)"""
-        s, r, share = ws.s, ws.r, ws.share if ws.mask is not None else self._share(ws, dy)
+        s, r, first, second, dx = ws.s[rows], ws.r[rows], ws.first[rows], ws.second[rows], ws.dx[rows]
         if self.affine:
-            s = ws.xp.multiply(s, ws.gamma, out=ws.first)
-            r = ws.xp.multiply(r, ws.gamma, out=ws.second)
-        self._means(ws, s, share, ws.first)
-        self._means(ws, r, share, ws.second)
-        of_group: list[Array] = [dy, xhat, ws.rstd, ws.first, ws.second, *([ws.gamma] if self.affine else [])]
+            s = ws.xp.multiply(s, ws.gamma, out=first)
+            r = ws.xp.multiply(r, ws.gamma, out=second)
+        self._means(ws, s, share, first)
+        self._means(ws, r, share, second)
+        of_group: list[Array] = [dy, xhat, ws.rstd[rows], first, second, *([ws.gamma] if self.affine else [])]
         if ws.mask is None:
-            return ws.be.apply(_through_group if self.affine else _through_plain_group, *of_group, out=ws.dx)  # (10)
-        f = _through_steps if self.affine else _through_plain_steps
-        return ws.be.apply(f, _steps(ws, dy), *of_group, out=ws.dx)
+            ws.be.apply(_through_group if self.affine else _through_plain_group, *of_group, out=dx)  # (10)
+        else:
+            f = _through_steps if self.affine else _through_plain_steps
+            ws.be.apply(f, _steps(ws.mask[rows], dy), *of_group, out=dx)
 
     def _share(self, ws: Workspace, x: Array) -> Any:
         """1/N; one number for each row where these have lengths"""
@@ -129,10 +142,10 @@ class _GroupedNorm(Layer):
         if groups == C:
             ws.xp.multiply(sums, share, out=out)
             return
-        of_group = (B, groups, C // groups)
-        ws.be.sum_last(sums.reshape(of_group), out=ws.of_group)
-        ws.xp.multiply(ws.of_group, share if ws.mask is None else share.reshape(B, 1, 1), out=ws.of_group)
-        ws.xp.copyto(out.reshape(of_group), ws.of_group)
+        of_group, means = (B, groups, C // groups), ws.of_group[:B]
+        ws.be.sum_last(sums.reshape(of_group), out=means)
+        ws.xp.multiply(means, share if ws.mask is None else share.reshape(B, 1, 1), out=means)
+        ws.xp.copyto(out.reshape(of_group), means)
 
     def _rstd(self, var: Value) -> Value:
         return 1.0 / sqrt(var + self.eps)  # (3)  rstd = 1/√(var + eps)
@@ -191,23 +204,10 @@ class InstanceNorm(_GroupedNorm):
         return channels
 
 
-def _over_places(ws: Workspace, a: Array, out: Array) -> Array:
-    """out (B, 1, ..., C) = Σ of a (B, ..., C) over the places, one axis after the other: so a float32 sum is as exact
-    over images as over their sides."""
-    while a.ndim > 3:
-        part = ws.be.scratch(f"over places {a.ndim}", (a.shape[0], *a.shape[2:]), ws.dtype)
-        a = ws.xp.sum(a, axis=1, out=part)
-    if a.ndim == 3:
-        ws.xp.sum(a, axis=1, out=out.reshape(a.shape[0], a.shape[2]))
-    else:
-        ws.xp.copyto(out, a)
-    return out
-
-
-def _steps(ws: Workspace, x: Array) -> Array:
+def _steps(mask: Array, x: Array) -> Array:
     """The mask, for numbers of the shape of x"""
-    mask: Array = ws.mask
-    return mask.reshape(*mask.shape, *[1] * (x.ndim - 2))
+    steps: Array = mask.reshape(*mask.shape, *[1] * (x.ndim - 2))
+    return steps
 
 
 def _deviations(x: Value, mean: Value) -> tuple[Value, Value]:

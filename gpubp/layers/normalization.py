@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backends import Array, Shape
+from ..backends.over_rows import rows_in_parts, sum_of_parts
 from ..config import NotNegative, UpToOne
 from ..errors import ShapeError
 from ..formula import sqrt
@@ -108,14 +109,19 @@ class BatchNorm(Layer):
         ws.xp.copyto(ws.c.reshape(-1, inner), ws.c0.reshape(-1, 1))
         ws.be.weighted_sum_rows(x, ws.c, out=ws.m)  # (1)  mean = Σ c x
         mean = ws.over_workers(ws.m)
-        squares = products_of(ws, x)
-        ws.be.apply(_deviations, x, mean, out=(xhat, squares))
-        ws.be.weighted_sum_rows(squares, ws.c, out=ws.v)  # (2)  var = Σ c (x - mean)²
-        var = ws.over_workers(ws.v)
+        parts = rows_in_parts(ws.be, x.shape)
+
+        def some(k: int, v: Array) -> None:
+            rows = parts[k]
+            squares = products_of(ws, x[rows])
+            ws.be.apply(_deviations, x[rows], mean, out=(xhat[rows], squares))
+            ws.be.weighted_sum_rows(squares, ws.c[rows.start * inner : rows.stop * inner], out=v)
+
+        var = ws.over_workers(sum_of_parts(ws.be, len(parts), some, ws.v))  # (2)  var = Σ c (x - mean)²
         ws.be.apply(self._rstd, var, out=ws.rstd)  # (3)
         if ws.context.leads:
             self._move(ws, mean, var)
-        return normalized(ws, xhat, ws.y)  # (4), (5)
+        return normalized(ws, xhat, ws.rstd, ws.y)  # (4), (5)
 
     def _move(self, ws: Workspace, mean: Array, var: Array) -> None:
         """The running values, after a batch."""
@@ -130,8 +136,7 @@ class BatchNorm(Layer):
     def parameter_gradients(self, ws: Workspace, dy: Array) -> None:
         """(6), (7)"""
         total = ws.dbeta if self.use_bias else ws.total
-        ws.be.sum_rows(dy, out=total)  # (6)  dbeta = Σ dy
-        _sum_of_products(ws, dy, ws.xhat, ws.dgamma)  # (7)  dgamma = Σ dy xhat
+        sums_of_products(ws, dy, ws.xhat, ws.dgamma, total)  # (6)  dbeta = Σ dy   (7)  dgamma = Σ dy xhat
 
     def input_gradient(self, ws: Workspace, dy: Array) -> Array:
         """(9')"""
@@ -146,8 +151,7 @@ class BatchNorm(Layer):
         """(9') without gamma"""
         if not ws.by_batch:
             return ws.xp.multiply(dy, ws.rstd, out=ws.dx)
-        ws.be.sum_rows(dy, out=ws.total)
-        _sum_of_products(ws, dy, ws.y, ws.products)
+        sums_of_products(ws, dy, ws.y, ws.products, ws.total)
         total, products = ws.over_workers(ws.total), ws.over_workers(ws.products)
         return ws.be.apply(_through_plain_batch, dy, ws.y, ws.rstd, total, products, ws.c0, out=ws.dx)
 
@@ -184,22 +188,22 @@ def scaled_and_shifted(ws: Workspace, xhat: Array) -> Array:
     return ws.be.apply(_scaled, xhat, gamma, ws.beta.reshape(-1), out=ws.y)
 
 
-def normalized(ws: Workspace, xhat: Array, y: Array) -> Array:
+def normalized(ws: Workspace, xhat: Array, rstd: Array, y: Array) -> Array:
     """(4), (5): xhat, which is x - mean at first, becomes (x - mean) rstd, and y = gamma xhat + beta, by those of them
-    that the layer has. y: ws.y, maybe in another shape; it is xhat itself where there is no gamma.
+    that the layer has. y: ws.y, some of its rows or in another shape; it is xhat itself where there is no gamma.
 
     >>> import gpubp as bp
     >>> ws = bp.Network(bp.LayerNorm(), 2, device="cpu").workspace(rows=1)
     >>> ws.rstd[...] = 0.5
-    >>> normalized(ws, ws.be.to_device([[2.0, -2.0]], "float32"), ws.y).tolist()
+    >>> normalized(ws, ws.be.to_device([[2.0, -2.0]], "float32"), ws.rstd, ws.y).tolist()
     [[1.0, -1.0]]
     """
     if "gamma" not in ws._plan.parameters:
-        return ws.xp.multiply(xhat, ws.rstd, out=y)  # (4)
+        return ws.xp.multiply(xhat, rstd, out=y)  # (4)
     gamma = ws.gamma.reshape(-1)
     if "beta" not in ws._plan.parameters:
-        return ws.be.apply(_scaled_normal, xhat, ws.rstd, gamma, out=(xhat, y))[1]
-    return ws.be.apply(_normal, xhat, ws.rstd, gamma, ws.beta.reshape(-1), out=(xhat, y))[1]
+        return ws.be.apply(_scaled_normal, xhat, rstd, gamma, out=(xhat, y))[1]
+    return ws.be.apply(_normal, xhat, rstd, gamma, ws.beta.reshape(-1), out=(xhat, y))[1]
 
 
 def products_of(ws: Workspace, like: Array) -> Array:
@@ -213,10 +217,27 @@ def products_of(ws: Workspace, like: Array) -> Array:
     return ws.be.scratch("products", like.shape, ws.dtype)
 
 
-def _sum_of_products(ws: Workspace, dy: Array, xhat: Array, out: Array) -> None:
-    products = products_of(ws, dy)
-    ws.xp.multiply(dy, xhat, out=products)
-    ws.be.sum_rows(products, out=out)
+def sums_of_products(ws: Workspace, dy: Array, xhat: Array, dgamma: Array, dbeta: Array | None) -> None:
+    """(6), (7): dbeta = Σ dy, where there is a place for it, and dgamma = Σ dy xhat, over all axes but the last; some
+    rows after the others, so that dy and the products are still in the cache when they are summed.
+
+    >>> import gpubp as bp
+    >>> ws = bp.Network(bp.LayerNorm(), 2, device="cpu").workspace(rows=1)
+    >>> dy, xhat = (ws.be.to_device([[x, 1.0]], "float32") for x in (2.0, 3.0))
+    >>> sums_of_products(ws, dy, xhat, ws.dgamma, ws.dbeta), ws.dgamma.tolist(), ws.dbeta.tolist()
+    (None, [6.0, 1.0], [2.0, 1.0])
+    """
+    parts = rows_in_parts(ws.be, dy.shape)
+
+    def some(k: int, of_products: Array, of_dy: Array | None = None) -> None:
+        rows = parts[k]
+        products = products_of(ws, dy[rows])
+        if of_dy is not None:
+            ws.be.sum_rows(dy[rows], out=of_dy)
+        ws.xp.multiply(dy[rows], xhat[rows], out=products)
+        ws.be.sum_rows(products, out=of_products)
+
+    sum_of_parts(ws.be, len(parts), some, dgamma, *(() if dbeta is None else (dbeta,)))
 
 
 def _normalized(x: Value, mean: Value, rstd: Value) -> Value:

@@ -25,12 +25,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backends import Array, Shape, may_share
+from ..backends.over_rows import rows_in_parts
 from ..config import Count, NotNegative
 from ..errors import ShapeError
 from ..formula import sqrt
 from . import normalization
 from .base import Layer, Workspace
-from .normalization import check_eps, check_features, normalized, products_of, scale_and_shift
+from .normalization import check_eps, check_features, normalized, products_of, scale_and_shift, sums_of_products
 from .plan import Parameter, Plan
 
 Value = Any  # a number, an array, or a symbol of a formula
@@ -85,19 +86,13 @@ class _RowNorm(Layer):
 
     def parameter_gradients(self, ws: Workspace, dy: Array) -> None:
         """(6), (7); (13)"""
-        dy = self._view(ws, dy)
-        if "beta" in ws._plan.parameters:
-            ws.be.sum_rows(dy, out=ws.dbeta.reshape(-1))  # (6)  dbeta = Σ dy
-        products = products_of(ws, dy)
-        ws.xp.multiply(dy, ws.xhat, out=products)
-        ws.be.sum_rows(products, out=ws.dgamma.reshape(-1))  # (7)  dgamma = Σ dy xhat
+        dbeta = ws.dbeta.reshape(-1) if "beta" in ws._plan.parameters else None
+        # (6)  dbeta = Σ dy   (7)  dgamma = Σ dy xhat
+        sums_of_products(ws, self._view(ws, dy), ws.xhat, ws.dgamma.reshape(-1), dbeta)
 
-    def _through_scale(self, ws: Workspace, dy: Array) -> tuple[Array, Array]:
-        """dxhat, xhat"""
-        dy = self._view(ws, dy)
-        if not self.affine:
-            return dy, ws.y.reshape(dy.shape)
-        return ws.xp.multiply(dy, ws.gamma.reshape(-1), out=ws.dxhat), ws.xhat  # (8)  dxhat = dy gamma
+    def _dxhat(self, ws: Workspace, dy: Array, rows: slice) -> Array:
+        """(8)  dxhat = dy gamma, of some rows; dy itself without gamma"""
+        return ws.xp.multiply(dy[rows], ws.gamma.reshape(-1), out=ws.dxhat[rows]) if self.affine else dy[rows]
 
 
 @dataclass(frozen=True, repr=False)
@@ -136,25 +131,32 @@ class LayerNorm(_RowNorm):
         y = ws.y.reshape(x.shape)
         xhat = ws.xhat if self.affine else y
         mean = ws.be.constant(1.0 / x.shape[-1], ws.dtype)  # times a sum
-        ws.be.sum_last(x, out=ws.sum)
-        ws.be.apply(_minus_mean, x, ws.sum, mean, out=xhat)  # (1)
+        for rows in rows_in_parts(ws.be, x.shape):
+            self._normalize(ws, x[rows], mean, ws.sum[rows], xhat[rows], ws.rstd[rows], y[rows])
+        return ws.y
+
+    def _normalize(self, ws: Workspace, x: Array, mean: Any, total: Array, xhat: Array, rstd: Array, y: Array) -> None:
+        """(1) to (5) of some rows"""
+        ws.be.sum_last(x, out=total)
+        ws.be.apply(_minus_mean, x, total, mean, out=xhat)  # (1)
         squares = products_of(ws, x)
         ws.xp.multiply(xhat, xhat, out=squares)
-        ws.be.sum_last(squares, out=ws.sum)
-        ws.be.apply(self._rstd, ws.sum, mean, out=ws.rstd)  # (2), (3)
-        normalized(ws, xhat, y)  # (4), (5)
-        return ws.y
+        ws.be.sum_last(squares, out=total)
+        ws.be.apply(self._rstd, total, mean, out=rstd)  # (2), (3)
+        normalized(ws, xhat, rstd, y)  # (4), (5)
 
     def input_gradient(self, ws: Workspace, dy: Array) -> Array:
         """(8), (9)"""
-        dxhat, xhat = self._through_scale(ws, dy)
-        mean = ws.be.constant(1.0 / dxhat.shape[-1], ws.dtype)
-        ws.be.sum_last(dxhat, out=ws.sum)
-        products = products_of(ws, dxhat)
-        ws.xp.multiply(dxhat, xhat, out=products)
-        ws.be.sum_last(products, out=ws.other)
-        dx = ws.dx.reshape(dxhat.shape)
-        ws.be.apply(_through_row, dxhat, xhat, ws.rstd, ws.sum, ws.other, mean, out=dx)  # (9)
+        dy = self._view(ws, dy)
+        xhat, dx = ws.xhat if self.affine else ws.y.reshape(dy.shape), ws.dx.reshape(dy.shape)
+        mean = ws.be.constant(1.0 / dy.shape[-1], ws.dtype)
+        for rows in rows_in_parts(ws.be, dy.shape):
+            dxhat = self._dxhat(ws, dy, rows)
+            products, total, other = products_of(ws, dxhat), ws.sum[rows], ws.other[rows]
+            ws.be.sum_last(dxhat, out=total)
+            ws.xp.multiply(dxhat, xhat[rows], out=products)
+            ws.be.sum_last(products, out=other)
+            ws.be.apply(_through_row, dxhat, xhat[rows], ws.rstd[rows], total, other, mean, out=dx[rows])  # (9)
         return ws.dx
 
     def _rstd(self, squares: Value, mean: Value) -> Value:
@@ -190,26 +192,30 @@ class RMSNorm(_RowNorm):
         """(10) to (12)"""
         check_features(ws, x)
         x = self._view(ws, x)
-        mean = ws.be.constant(1.0 / x.shape[-1], ws.dtype)  # times a sum
-        squares = products_of(ws, x)
-        ws.xp.multiply(x, x, out=squares)
-        ws.be.sum_last(squares, out=ws.sum)
-        ws.be.apply(self._rrms, ws.sum, mean, out=ws.rstd)  # (10)
         y = ws.y.reshape(x.shape)
-        if self.affine:
-            ws.be.apply(_scaled, x, ws.rstd, ws.gamma.reshape(-1), out=(ws.xhat, y))  # (11), (12)
-        else:
-            ws.xp.multiply(x, ws.rstd, out=y)  # (11)
+        mean = ws.be.constant(1.0 / x.shape[-1], ws.dtype)  # times a sum
+        for rows in rows_in_parts(ws.be, x.shape):
+            squares, total, rrms = products_of(ws, x[rows]), ws.sum[rows], ws.rstd[rows]
+            ws.xp.multiply(x[rows], x[rows], out=squares)
+            ws.be.sum_last(squares, out=total)
+            ws.be.apply(self._rrms, total, mean, out=rrms)  # (10)
+            if self.affine:
+                ws.be.apply(_scaled, x[rows], rrms, ws.gamma.reshape(-1), out=(ws.xhat[rows], y[rows]))  # (11), (12)
+            else:
+                ws.xp.multiply(x[rows], rrms, out=y[rows])  # (11)
         return ws.y
 
     def input_gradient(self, ws: Workspace, dy: Array) -> Array:
         """(14), (15)"""
-        dxhat, xhat = self._through_scale(ws, dy)
-        mean = ws.be.constant(1.0 / dxhat.shape[-1], ws.dtype)
-        products = products_of(ws, dxhat)
-        ws.xp.multiply(dxhat, xhat, out=products)
-        ws.be.sum_last(products, out=ws.other)
-        ws.be.apply(_through_length, dxhat, xhat, ws.rstd, ws.other, mean, out=ws.dx.reshape(dxhat.shape))  # (15)
+        dy = self._view(ws, dy)
+        xhat, dx = ws.xhat if self.affine else ws.y.reshape(dy.shape), ws.dx.reshape(dy.shape)
+        mean = ws.be.constant(1.0 / dy.shape[-1], ws.dtype)
+        for rows in rows_in_parts(ws.be, dy.shape):
+            dxhat = self._dxhat(ws, dy, rows)
+            products, other = products_of(ws, dxhat), ws.other[rows]
+            ws.xp.multiply(dxhat, xhat[rows], out=products)
+            ws.be.sum_last(products, out=other)
+            ws.be.apply(_through_length, dxhat, xhat[rows], ws.rstd[rows], other, mean, out=dx[rows])  # (15)
         return ws.dx
 
     def _rrms(self, squares: Value, mean: Value) -> Value:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...arrays import Array
+from ...base import Backend
 from ...exact_library import ExactLibrary, check_exact
 from ...recording import Call
 from ..backend import CPU
@@ -101,6 +102,10 @@ class ExactCPU(CPU):
         """out = Σ of a over its last axis"""
         self.run(sum_last, self.as_matrix(a), out)
         return out
+
+    def sum_places(self, a: Array, out: Array) -> Array:
+        """out = Σ of a over the places of each row, one axis after the other"""
+        return Backend.sum_places(self, a, out)
 
     def scatter_rows(self, a: Array, rows: Array, out: Array, rows_of_batch: int | None = None) -> Array:
         """out[k] = Σ of a[i] over all i with rows[i] = k, as the sum over the batch that `order.py` has"""

@@ -100,6 +100,9 @@ def products(a: Any, b: Any, out: Array) -> Words | None:
         return None  # some of them may be a aᵀ
     if any(share(one, other) for one, other in ((a, out), (b, out))):
         return None
+    if a.shape[-2] == 1 < min(b.shape[-2:]) and b.flags.c_contiguous:  # np.matmul makes each as np.dot does
+        each = [product(a[k][0], b[k], out[k][0], is_dot=True) for k in np.ndindex(leading)]
+        return None if None in each else [word for words in each if words for word in words]
     first = (0,) * len(leading)
     one = product(a[first], b[first], out[first], is_dot=False)
     sizes, steps = axes_of(leading, [m.strides[:-2] for m in (a, b, out)])
