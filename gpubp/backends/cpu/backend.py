@@ -40,6 +40,7 @@ from .loops import name_of
 from .native import Program  # the one door: "from .compiled import Program" does without
 from .own_functions import FUNCTIONS, LIBRARY, operate
 from .patches import Patches
+from .places import sum_by_products
 from .row_maxima import row_maxima
 from .row_products import PIECES
 from .row_products import blocks as row_products
@@ -155,6 +156,7 @@ class CPU(Backend):
         outs = out if isinstance(out, tuple) else (out,)
         dtype = type_of(inputs, outs)
         program = traced(f, len(inputs), len(outs), self.numerics, dtype.name)
+        inputs, outs = self._widening.of_formula(program, inputs, outs)
         cut = blocks(program, inputs, outs) if self.numerics == "ordinary" else [(inputs, outs)]
         if self._calls is None or not self.native:
             self._compute_each(program, cut, dtype)
@@ -275,17 +277,9 @@ class CPU(Backend):
 
     def sum_places(self, a: Array, out: Array) -> Array:
         """out = Σ of a over the places of each row, by products with ones where there are many numbers"""
-        B, C, places = a.shape[0], a.shape[-1], math.prod(a.shape[1:-1])
-        if a.size < LARGE or not places > 1 or self.independent_rows or not a.flags.c_contiguous:
+        if a.size < LARGE or self.independent_rows or not a.flags.c_contiguous:
             return super().sum_places(a, out)
-        while places > 1:
-            n = factor(places)
-            places //= n
-            to = out if places == 1 else self.scratch(f"over places {places}", (B, 1, places * C), a.dtype)
-            ones = np.broadcast_to(self._row_of_ones(n, a.dtype), (B, 1, n))
-            self.run(np.matmul, ones, a.reshape(B, n, places * C), out=to.reshape(B, 1, places * C))
-            a = to
-        return out
+        return sum_by_products(self, a, out, self._row_of_ones)
 
     def random_mask(self, out: Array, threshold: int, key: tuple[int, int], step: Array, first: int = 0) -> Array:
         """By NumPy's Philox; the step is read at every replay."""
@@ -405,17 +399,6 @@ class CPU(Backend):
 
     def __reduce__(self) -> Any:
         return CPU, ()
-
-
-@cache
-def factor(count: int, most: int = 32) -> int:
-    """The largest divisor of `count` up to `most`, or if there is none but 1 the smallest one.
-
-    >>> factor(784), factor(256), factor(49), factor(67)
-    (28, 32, 7, 67)
-    """
-    below = [n for n in range(2, most + 1) if count % n == 0]
-    return max(below) if below else next((n for n in range(most + 1, math.isqrt(count) + 1) if count % n == 0), count)
 
 
 @cache

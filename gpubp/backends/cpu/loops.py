@@ -186,8 +186,8 @@ class Fused:
 class _Operand(NamedTuple):
     """An array as the loop sees it, how an element of it is read, and the steps of its axes where it has gaps.
 
-    how: "full" and "gaps" element by element, "row" again for every row, "column" one for each row, or for so many rows
-    as steps say, "number".
+    how: "full" and "gaps" element by element, "row" again for every row, "rows" a row again for so many as steps say,
+    "column" one for each row, or for so many as steps say, "number".
     """
 
     array: Any
@@ -236,7 +236,7 @@ def fuse(
     if any(share(one, other) for i, one in enumerate(outs) for other in outs[:i]):
         return None
     hows = {operand.how for operand in known}
-    form = "gaps" if "gaps" in hows else "rows" if hows & {"row", "column"} else "flat"
+    form = "gaps" if "gaps" in hows else "rows" if hows & {"row", "rows", "column"} else "flat"
     arrays: dict[tuple[Any, ...], Any] = {}  # one for each stretch of memory that is read or written alike
     names = []
     for operand in known:
@@ -245,7 +245,7 @@ def fuse(
             a, steps = (a.reshape(-1, shape[-1]), ()) if form == "rows" else _stretch(a)
         place = (a.__array_interface__["data"][0], how, steps)
         arrays.setdefault(place, a)
-        kept = steps if form == "gaps" or how == "column" else ()
+        kept = steps if form == "gaps" or how in ("column", "rows") else ()
         names.append((f"a{list(arrays).index(place)}", how, kept, a.dtype == np.bool_))
     sizes = shape if form == "gaps" else ()
     kinds = tuple(("mask" if a.dtype == np.bool_ else "real", a.ndim) for a in arrays.values())
@@ -290,6 +290,8 @@ def _operand(a: Any, shape: tuple[int, ...]) -> _Operand | None:
             return _Operand(a.reshape(-1), "column")
         if a.shape == (shape[0], *[1] * (len(shape) - 1)):
             return _Operand(a.reshape(-1), "column", (math.prod(shape[1:-1]),))
+        if a.shape == (shape[0], *[1] * (len(shape) - 2), shape[-1]):
+            return _Operand(a.reshape(len(a), -1), "rows", (math.prod(shape[1:-1]),))
     return None
 
 
@@ -336,13 +338,15 @@ def _loop(
     outer = [f"i{k}" for k in range(len(sizes) - 1)] if form == "gaps" else ["i"]
     line = _sum(f"{i} * {math.prod(sizes[k + 1 : -1])}" for k, i in enumerate(outer)) if form == "gaps" else "i"
     full = {"flat": "[i]", "rows": "[i, j]", "gaps": "[j]"}[form]
-    place = {"full": full, "gaps": full, "row": "[j]", "column": f"[{line}]", "number": "[0]"}
+    place = {"full": full, "gaps": full, "row": "[j]", "rows": "[j]", "column": f"[{line}]", "number": "[0]"}
     reads: dict[str, list[str]] = {how: [] for how in place}
-    rows = {}  # where there are gaps, the row that is worked on
+    rows = {}  # where there are gaps, or rows of rows, the row that is worked on
     for a, how, steps, _ in names:
         if form == "gaps" and how in ("full", "gaps"):
             start = _sum(f"{i} * {step}" for i, step in zip(outer, steps, strict=False))
             rows[a] = f"{a}_ = {a}[{start} : {start} + {sizes[-1]}]"
+        elif how == "rows":
+            rows[a] = f"{a}_ = {a}[({line}) // {steps[0]}]"
     read = program.read()
     for k, (a, how, steps, is_bool) in zip(read, names, strict=False):
         element = f"{a}{'_' * (a in rows)}{place[how]}"
@@ -355,7 +359,7 @@ def _loop(
             return f"real({float(o)!r})"
         return f"real(v{o})" if program.is_bool[o] else f"v{o}"
 
-    body = reads["full"] + reads["gaps"] + reads["row"]
+    body = reads["full"] + reads["gaps"] + reads["row"] + reads["rows"]
     for k, step in enumerate(program.steps):
         terms = [operand(o) for o in step.operands]
         body.append(f"v{program.inputs + k} = {language.operations[step.operation].format(*terms)}")

@@ -178,7 +178,13 @@ def test_stacks_of_matrices(leading: tuple[int, ...], kind: str) -> None:
     three = rng.normal(size=(*leading, 4, 4)).astype(kind)
     assert not Code().add(Call(np.matmul, (three, three.swapaxes(-1, -2)), {"out": three.copy()})), "a aT"
     assert not Code().add(Call(np.matmul, (three, three.copy()), {"out": three})), "out is read"
-    assert not Code().add(Call(np.matmul, (three[..., :1, :], three.copy()), {"out": three[..., :1, :].copy()}))
+    row = three[..., :1, :]
+    assert not Code().add(Call(np.matmul, (row, three.swapaxes(-1, -2).copy().swapaxes(-1, -2)), {"out": row.copy()}))
+    ones = np.broadcast_to(np.ones(4, kind), row.shape)  # a sum over the places of each row
+    for vector in (row.copy(), ones):
+        found = both(Call(np.matmul, (vector, three.copy()), {"out": row.copy()}))
+        assert found is not None
+        assert found[0] == found[1]
 
 
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)
