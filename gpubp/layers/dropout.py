@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..backends import Array, Shape
@@ -82,9 +82,11 @@ class Dropping(Layer):
         return self._masked(ws, dy, ws.dx)  # (2)  dx = dy m / (1 - p)
 
     def _masked(self, ws: Workspace, a: Array, out: Array) -> Array:
-        scale = LANES / (LANES - threshold_of(self.rate))
         ws.xp.multiply(a, ws.kept, out=out)
-        return ws.xp.multiply(out, ws.be.constant(scale, ws.dtype), out=out)
+        return ws.xp.multiply(out, self._factor(ws), out=out)
+
+    def _factor(self, ws: Workspace) -> Any:
+        return ws.be.constant(LANES / (LANES - threshold_of(self.rate)), ws.dtype)  # 1 / (1 - p)
 
 
 @dataclass(frozen=True, repr=False)
@@ -129,6 +131,24 @@ class SpatialDropout(Dropping):
                 "of numbers take Dropout"
             )
         return (x[0], *[1] * (len(x) - 2), x[-1])
+
+    def plan(self, x: Shape) -> Plan:
+        """The mask as bools and, for each channel of a row, m / (1 - p); output as input."""
+        planned = super().plan(x)
+        return replace(planned, arrays={**planned.arrays, "m": self.mask_shape(x)})
+
+    def dropped(self, ws: Workspace, x: Array) -> Array:
+        """(1)"""
+        ws.xp.multiply(ws.kept, self._factor(ws), out=ws.m)
+        return ws.be.apply(_product, x, ws.m, out=ws.y)  # (1)
+
+    def gradient(self, ws: Workspace, dy: Array) -> Array:
+        """(2)"""
+        return ws.be.apply(_product, dy, ws.m, out=ws.dx)  # (2)
+
+
+def _product(x: Any, m: Any) -> Any:
+    return x * m
 
 
 def dropout_layers(rate: float) -> list[Layer]:

@@ -128,11 +128,12 @@ class LayerNorm(_RowNorm):
         """(1) to (5)"""
         check_features(ws, x)
         x = self._view(ws, x)
-        y = ws.y.reshape(x.shape)
-        xhat = ws.xhat if self.affine else y
+        whole = ws.y.reshape(x.shape)
         mean = ws.be.constant(1.0 / x.shape[-1], ws.dtype)  # times a sum
         for rows in rows_in_parts(ws.be, x.shape):
-            self._normalize(ws, x[rows], mean, ws.sum[rows], xhat[rows], ws.rstd[rows], y[rows])
+            y = whole[rows]
+            xhat = ws.xhat[rows] if self.affine else y
+            self._normalize(ws, x[rows], mean, ws.sum[rows], xhat, ws.rstd[rows], y)
         return ws.y
 
     def _normalize(self, ws: Workspace, x: Array, mean: Any, total: Array, xhat: Array, rstd: Array, y: Array) -> None:

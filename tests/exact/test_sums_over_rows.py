@@ -6,7 +6,7 @@ import pytest
 import gpubp as bp
 from gpubp.backends import get_backend
 from gpubp.backends.order import groups, share_of_worker, tree
-from gpubp.backends.over_rows import rows_first, sum_of_parts
+from gpubp.backends.over_rows import rows_first, rows_in_parts, sum_of_parts
 
 pytest.importorskip("numba", reason="exact numerics on a CPU needs Numba")
 
@@ -114,3 +114,24 @@ def test_dw_of_a_convolution_is_one_product(rng, name):
         matrix, dy.reshape(len(matrix), -1), out=np.empty((matrix.shape[1], layer.filters), "float32"), rows=21
     )
     assert ws.dW.tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize(
+    "layer", [bp.BatchNorm(), bp.LayerNorm(), bp.RMSNorm(), bp.GroupNorm(2), bp.InstanceNorm()], ids=str
+)
+@pytest.mark.parametrize("shape", [(5, 4, 3, 6), (70, 2, 6), (200, 6)], ids=str)
+def test_some_rows_after_the_others(layer, shape, monkeypatch, rng):
+    """Normalizations have the bits of all rows at once, whatever fits into the cache."""
+    if isinstance(layer, bp.InstanceNorm) and len(shape) == 2:
+        pytest.skip("a channel of one place")
+
+    def run(block):
+        be = get_backend("cpu", numerics="exact")
+        monkeypatch.setattr(type(be), "block", block)
+        net = bp.Network(bp.Sequential(layer, bp.Dense(2)), shape[1:], device=be, seed=0)
+        assert (len(rows_in_parts(be, shape)) > 1) == (block < 2**20)
+        loss, gradients = net.loss_and_gradients(bp.HalfMeanSquaredError(), x, y)
+        return [loss, *(a.tobytes() for a in gradients.values())]
+
+    x, y = rng.normal(size=shape), rng.normal(size=(*shape[:-1], 2))
+    assert run(2**62) == run(4 * 64 * 6)

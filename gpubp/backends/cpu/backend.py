@@ -40,7 +40,7 @@ from .loops import name_of
 from .native import Program  # the one door: "from .compiled import Program" does without
 from .own_functions import FUNCTIONS, LIBRARY, operate
 from .patches import Patches
-from .places import sum_by_products
+from .places import Ones, sum_by_products
 from .row_maxima import row_maxima
 from .row_products import PIECES
 from .row_products import blocks as row_products
@@ -90,7 +90,7 @@ class CPU(Backend):
         # each stays as long as a record that uses it
         self._samplers: WeakValueDictionary[tuple[Shape, str], Sampler] = WeakValueDictionary()
         self._scatters: WeakValueDictionary[int, Scatter] = WeakValueDictionary()
-        self._ones: WeakValueDictionary[tuple[int, str], Array] = WeakValueDictionary()
+        self._row_of_ones = Ones()
         self._widening = Widening(self)
         self.native = wanted()
 
@@ -323,13 +323,7 @@ class CPU(Backend):
 
     def write_at(self, places: Array, count: Array, a: Array) -> None:
         """By an index that Python reads"""
-        self.run(_write_at, places, count, a)
-
-    def _row_of_ones(self, length: int, dtype: Any) -> Array:
-        key = (length, str(dtype))
-        if (ones := self._ones.get(key)) is None:
-            ones = self._ones[key] = np.ones(length, dtype)
-        return ones
+        self.run(write_at, places, count, a)
 
     def check_finite(
         self, total: Array, loss: Array | None, alive: Array, bad: Array, good: Array, latch: bool
@@ -404,8 +398,3 @@ class CPU(Backend):
 @cache
 def _blas() -> str:
     return str(numpys()._replace(of="", threads=0))
-
-
-def _write_at(places: Array, count: Array, a: Array) -> None:
-    k = min(int(count), len(places) - a.shape[1])
-    places[k : k + a.shape[1]] = a.swapaxes(0, 1)

@@ -6,13 +6,32 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
 from ..arrays import Array
 from ..base import Backend
 
-MOST = 32  # places that one product adds, where their number has such factors
+MOST = 16  # places that one product adds, where their number has such factors
+
+
+class Ones:
+    """Vectors of ones, each of which stays as long as a record that uses it.
+
+    >>> Ones()(3, "float32")
+    array([1., 1., 1.], dtype=float32)
+    """
+
+    def __init__(self) -> None:
+        self._kept: WeakValueDictionary[tuple[int, str], Array] = WeakValueDictionary()
+
+    def __call__(self, length: int, dtype: Any) -> Array:
+        """A vector of so many ones."""
+        key = (length, str(dtype))
+        if (ones := self._kept.get(key)) is None:
+            ones = self._kept[key] = np.ones(length, dtype)
+        return ones
 
 
 @lru_cache(maxsize=1024)
@@ -21,7 +40,7 @@ def factors(places: int) -> tuple[int, ...]:
     exacter than one sum of many.
 
     >>> factors(28 * 28), factors(256), factors(2 * 67), factors(1)
-    ((28, 28), (32, 8), (2, 67), (1,))
+    ((16, 7, 7), (16, 16), (2, 67), (1,))
     """
     first = next((n for n in range(MOST, 1, -1) if places % n == 0), places)
     return (first, *factors(places // first)) if first < places else (places,)

@@ -53,3 +53,14 @@ class Scatter:
             places = self._places[: len(part)]
             np.add(np.multiply(part, len(self._columns), out=places), self._columns, out=places)
             np.add.at(numbers, places.reshape(-1), a[i : i + step].reshape(-1))
+
+
+def write_at(places: Array, count: Array, a: Array) -> None:
+    """places[k …] = the columns of a, with k = count, or less where the last places are behind that.
+
+    >>> places = np.zeros((3, 1))
+    >>> write_at(places, np.array(5.0), np.ones((1, 2))), places.tolist()
+    (None, [[0.0], [1.0], [1.0]])
+    """
+    k = min(int(count), len(places) - a.shape[1])
+    places[k : k + a.shape[1]] = a.swapaxes(0, 1)
