@@ -45,7 +45,7 @@ from .row_maxima import row_maxima
 from .row_products import PIECES
 from .row_products import blocks as row_products
 from .sampling import Sampler
-from .scattering import Scatter, take_rows
+from .scattering import Scatter, take_rows, write_at
 from .stages import Part, parts
 from .widening import LARGE, Widening
 
