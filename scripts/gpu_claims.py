@@ -86,6 +86,7 @@ CLAIMS = (
         LAST,
         layers("Conv3D", "Conv2DTranspose", "Conv1DTranspose", "Conv3DTranspose", "Conv2D-dilated", "Conv1D-dilated"),
     ),
+    Claim(CHANGES, "The batch that an error of full GPU memory", LAST, (Proof("memory"),)),
     Claim(CHANGES, "It has run on a stand-in for CuPy", "and not on GPUs", by_hand=SEVERAL),
     Claim(CHANGES, "Exact numerics: ", "The kernels for CUDA have not run on a GPU.", EXACT),
     Claim(

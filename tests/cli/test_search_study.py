@@ -222,7 +222,7 @@ def test_a_last_line_that_was_not_written_to_its_end_is_cut_off() -> None:
         (("--timeout=0",), "'0' is no time above 0, such as 90s, 10m or 1h30m"),
         (("--timeout=0s",), "'0s' is no time above 0"),
         (("--timeout=soon",), "'soon' is no time"),
-        (("--timeout=3000",), "'600' is no time"),
+        (("--timeout=3000",), "'3000' is no time"),
         (("--trials=0",), "Invalid value for '--trials'"),
         (("--parallel=0",), "Invalid value for '--parallel'"),
         (("--metric=accuracy",), "--metric accuracy does not go with y as a number: give loss, mse or mae"),
