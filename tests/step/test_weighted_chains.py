@@ -127,6 +127,8 @@ def test_weights_of_positions_are_put_in_place_batch_by_batch(make_device: Any, 
 def test_weights_of_many_batches_are_those_of_each(
     rows: int, pieces: int, place: tuple[int, int], numerics: str, rng: np.random.Generator
 ) -> None:
+    if numerics == "exact":
+        pytest.importorskip("numba", reason="exact numerics on a CPU needs Numba")
     net = bp.Network(bp.Dense(2), 3, device="cpu", numerics=numerics)
     batch = Batch(net, rows, TargetShape((), "int32"), pieces, place=place)
     w = rng.uniform(0.0, 2.0, (7, rows)) * (rng.random((7, rows)) > 0.3)
