@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 
 LANES = 1 << 16  # values of an element's bits
+FACTORS = 0xD2E7470EE14C6C93, 0xCA5A826395121157  # by which a round multiplies two words of the counter
+WEYL = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B  # what a round adds to the key
 AT_ONCE = 2048  # words; what is drawn at once stays small, in memory as in the cache
 
 
@@ -80,14 +82,17 @@ static __device__ void philox(unsigned long long c0, unsigned long long c1, unsi
                               unsigned long long k1, unsigned long long* words) {
   unsigned long long c2 = 0, c3 = 0;
   for (int round = 0; round < 10; ++round) {
-    unsigned long long low0 = 0xD2E7470EE14C6C93ull * c0, high0 = __umul64hi(0xD2E7470EE14C6C93ull, c0);
-    unsigned long long low1 = 0xCA5A826395121157ull * c2, high1 = __umul64hi(0xCA5A826395121157ull, c2);
+    unsigned long long low0 = FACTOR_0 * c0, high0 = __umul64hi(FACTOR_0, c0);
+    unsigned long long low1 = FACTOR_1 * c2, high1 = __umul64hi(FACTOR_1, c2);
     c0 = high1 ^ c1 ^ k0; c1 = low1; c2 = high0 ^ c3 ^ k1; c3 = low0;
-    k0 += 0x9E3779B97F4A7C15ull; k1 += 0xBB67AE8584CAA73Bull;
+    k0 += WEYL_0; k1 += WEYL_1;
   }
   words[0] = c0; words[1] = c1; words[2] = c2; words[3] = c3;
 }
 """
+for _name, _words in (("FACTOR", FACTORS), ("WEYL", WEYL)):
+    for _k, _word in enumerate(_words):
+        _PHILOX = _PHILOX.replace(f"{_name}_{_k}", f"0x{_word:X}ull")
 
 UNIFORM_SOURCE = (
     _PHILOX

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from chain_stops import StopsBetweenChains
 
 import gpubp as bp
 from gpubp import model_file
@@ -122,17 +121,10 @@ def test_a_training_that_an_error_ended_goes_on_from_the_step_before(
 def test_training_with_a_check_that_is_resumed_between_chains_is_bitwise_identical(
     choice: str, make_device: Any, chains: list[int], tmp_path: Path
 ) -> None:
-    class Stops(bp.Callback):
-        every_step = False
-
-        def on_step_end(self, trainer: bp.Trainer) -> None:
-            if trainer.epoch == 1 and trainer.step_in_epoch > 3:
-                os.kill(os.getpid(), signal.SIGINT)
-
     X, y = data()
     whole, first, again = (trainer(make_device, choice) for _ in range(3))
     whole.fit(X, y, epochs=3, verbose=False)
-    first.fit(X, y, epochs=3, verbose=False, callbacks=[Stops(), bp.Checkpoint(tmp_path / "at.ckpt")])
+    first.fit(X, y, epochs=3, verbose=False, callbacks=[StopsBetweenChains(), bp.Checkpoint(tmp_path / "at.ckpt")])
     assert first.epoch == 1 and 3 < first.step_in_epoch and max(chains) > 16
     again.resume(tmp_path / "at.ckpt")
     again.fit(X, y, epochs=3, verbose=False)

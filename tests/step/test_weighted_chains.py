@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from chain_stops import StopsBetweenChains
 
 import gpubp as bp
 from gpubp.step.batch import Batch, TargetShape
@@ -93,19 +92,12 @@ def test_a_chain_ends_before_a_batch_that_leaves_statistics_as_they_are(
 def test_weighted_training_that_is_resumed_between_chains_is_bitwise_identical(
     make_device: Any, chains: list[int], tmp_path: Path
 ) -> None:
-    class Stops(bp.Callback):
-        every_step = False
-
-        def on_step_end(self, trainer: bp.Trainer) -> None:
-            if trainer.epoch == 1 and trainer.step_in_epoch > 3:
-                os.kill(os.getpid(), signal.SIGINT)
-
     X, y, w = data()
     given = {"epochs": 3, "sample_weight": w, "verbose": False}
     options = {"on_nonfinite": "skip", "l2": 0.1, "penalty_per_weight": True}
     whole, first, again = (trainer(make_device, **options) for _ in range(3))
     whole.fit(X, y, **given)
-    first.fit(X, y, callbacks=[Stops(), bp.Checkpoint(tmp_path / "at.ckpt")], **given)
+    first.fit(X, y, callbacks=[StopsBetweenChains(), bp.Checkpoint(tmp_path / "at.ckpt")], **given)
     assert first.epoch == 1 and 3 < first.step_in_epoch < 31 and max(chains) > 6
     again.resume(tmp_path / "at.ckpt")
     again.fit(X, y, **given)

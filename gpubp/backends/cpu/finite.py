@@ -1,4 +1,4 @@
-"""Whether a step is good: its gradients and its loss are finite (`step/finite_guard.py`)."""
+"""Checks whether the gradients and the loss of a step are finite (`step/finite_guard.py`)."""
 
 from __future__ import annotations
 

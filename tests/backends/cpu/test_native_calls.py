@@ -35,7 +35,7 @@ KEYS = [(0, 0), (7, 2**32 - 5), (2**63 + 5, 3), (2**64 - 1, 1)]
 
 @pytest.mark.parametrize("n", [1, 5, 16, 17, 1023, 1024, 1025, 5000, 40_000])
 @pytest.mark.parametrize("first", [0, 3, 16, 12_345])
-def test_masks(n: int, first: int) -> None:
+def test_masks_have_the_bits_of_the_call(n: int, first: int) -> None:
     """Also those that begin amid a block of Philox."""
     for number, key in enumerate(KEYS):
         step = np.array([3**number * 10**12], np.uint64)
@@ -45,7 +45,7 @@ def test_masks(n: int, first: int) -> None:
 
 @pytest.mark.parametrize("kind", "fd")
 @pytest.mark.parametrize("n", [1, 8, 9, 511, 512, 513, 20_000])
-def test_uniform_numbers(n: int, kind: str) -> None:
+def test_uniform_numbers_have_the_bits_of_the_call(n: int, kind: str) -> None:
     for number, key in enumerate(KEYS):
         step = np.array([3**number * 10**12], np.uint64)
         found = both(Call(fill_uniform, (np.zeros(n, kind), key, step, 8 * number), {}))
@@ -74,7 +74,7 @@ def test_masks_in_gaps_stay_with_python() -> None:
 
 @pytest.mark.parametrize("kind", "fd")
 @pytest.mark.parametrize("width", [1, 3, 64])
-def test_rows_by_their_numbers(width: int, kind: str, rng: np.random.Generator) -> None:
+def test_rows_are_taken_and_added_with_the_bits_of_the_calls(width: int, kind: str, rng: np.random.Generator) -> None:
     rows = rng.integers(0, 7, 200)
     source, a = numbers(rng, (7, width), kind), numbers(rng, (200, width), kind)
     taken = both(Call(take_rows, (np.zeros((200, width), kind), source, rows), {}))
@@ -105,7 +105,7 @@ def test_rows_of_another_type_stay_with_python() -> None:
 
 @settings(max_examples=400, deadline=None, derandomize=True, database=None)
 @given(st.data())
-def test_over_some_axes(data: st.DataObject) -> None:
+def test_sums_and_largest_numbers_over_axes_have_numpys_bits(data: st.DataObject) -> None:
     """Infinities, NaN and zeros of either sign among the numbers."""
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     shape = tuple(data.draw(st.lists(st.sampled_from([1, 2, 3, 8, 33, 130]), min_size=1, max_size=4)))
@@ -126,7 +126,7 @@ def test_over_some_axes(data: st.DataObject) -> None:
 
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(st.data())
-def test_casts(data: st.DataObject) -> None:
+def test_casts_have_numpys_bits(data: st.DataObject) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     shape = data.draw(st.sampled_from([(), (1,), (7,), (3, 5), (4, 1), (2, 3, 4), (300, 17)]))
     source, to = data.draw(st.sampled_from(sorted(CASTS)))

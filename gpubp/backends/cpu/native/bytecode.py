@@ -104,7 +104,7 @@ class Code:
         if isinstance(function, np.ufunc) and function.signature is None:
             return self._ufunc(function, args, kwargs)
         if function is np.copyto:
-            return self._copy(*args, **kwargs) if len(args) == 2 and not set(kwargs) - {"casting"} else None
+            return self._copy(*args) if len(args) == 2 and not set(kwargs) - {"casting"} else None
         if function is np.argmax:
             return _argmax(args, kwargs)
         if function is check_finite:
@@ -174,7 +174,7 @@ class Code:
         result = self._array(np.empty(a.shape, kind))
         return result, _moved(result, a)
 
-    def _copy(self, out: Any, source: Any, casting: str = "same_kind") -> Words | None:
+    def _copy(self, out: Any, source: Any) -> Words | None:
         if not isinstance(out, np.ndarray):
             return None
         if not isinstance(source, np.ndarray):

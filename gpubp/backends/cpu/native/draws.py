@@ -1,4 +1,4 @@
-"""Random masks and uniform numbers without Python: the Philox of `backends/philox.py`, compiled by Numba.
+"""Draws random masks and uniform numbers without Python: the Philox of `backends/philox.py`, compiled by Numba.
 
 Both draw some blocks of the generator at a time into memory of their own, and then look at its bits as 16-bit or 32-bit
 numbers, which the processor does several at a time.
@@ -12,14 +12,12 @@ from typing import Any
 import numpy as np
 
 from ...arrays import Array
-from ...philox import fill_mask, fill_uniform
+from ...philox import FACTORS, WEYL, fill_mask, fill_uniform
 from ...recording import address
 from ..loops import ENTRIES, compiling, entry_of
+from .instructions import Words
 
 BLOCKS = 64  # of Philox at a time, each of 32 bytes
-FACTORS = 0xD2E7470EE14C6C93, 0xCA5A826395121157  # by which a round multiplies two words of the counter
-WEYL = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B  # what a round adds to the key
-Words = list[int]
 
 SOURCE = """
 from numba import carray, njit

@@ -1,4 +1,4 @@
-"""COPY of `interpreter.py`: numbers from one place in memory to another, or from one type to another.
+"""Copies numbers from one place in memory to another, or from one type to another: COPY of `interpreter.py`.
 
 This module needs Numba; nothing imports it before it is wanted.
 """

@@ -1,4 +1,4 @@
-"""Rows that are taken or added up by their numbers without Python, as Embedding does: loops that Numba compiles."""
+"""Takes rows by their numbers, or adds them up, without Python, as Embedding does: loops that Numba compiles."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from ...arrays import Array, share
 from ...recording import address
 from ..loops import ENTRIES, compiling, entry_of
 from ..scattering import Scatter, take_rows
-
-Words = list[int]
+from .instructions import Words
 
 SOURCE = """
 from numba import carray, njit
