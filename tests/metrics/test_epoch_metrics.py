@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from spoiled_step import SpoilsOnce
 from test_resume import Keep
 
 import gpubp as bp
@@ -133,16 +134,9 @@ def test_skipped_steps_do_not_count() -> None:
 
 def test_a_rollback_takes_back_what_was_kept() -> None:
     X, y = data()
-    spoils = iter([True] + [False] * 99)
-
-    class Spoil(bp.Callback):
-        def on_step_end(self, trainer: bp.Trainer) -> None:
-            if trainer.step_in_epoch == 5 and next(spoils):
-                trainer.network.flat[...] = np.nan
-
     t = trainer(rate=0.0, on_nonfinite="rollback")
     with pytest.warns(RuntimeWarning, match="back to step 0"):
-        history = t.fit(X, y, callbacks=[Spoil()])
+        history = t.fit(X, y, callbacks=[SpoilsOnce()])
     assert_reported(history, expected(np.asarray(t.network.predict(X)), y))
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from ...arrays import share
 from ...recording import Call, address, replay_if
 from ..finite import check_finite
-from ..loops import ENTRIES, Fused
+from ..loops import ENTRIES, Fused, are_one
 from .instructions import ARGMAX, CASTS, COPY, FINITE, FORMULA, REDUCE, SKIP, UFUNC, Array, Words, axes_of, instruction
 from .products import product, products
 
@@ -155,7 +155,7 @@ class Code:
                     return None
                 a, words = cast
                 casts += words
-            if a is not out and not _same(a, out) and share(a, out):
+            if a is not out and not are_one(a, out) and share(a, out):
                 return None
             operands.append(np.broadcast_to(a, out.shape))
         if not out.size:
@@ -197,10 +197,6 @@ def _moved(out: Array, source: Array) -> Words:
     for n, step, step_from in zip(sizes, to, of, strict=True):
         words += [n, step, step_from]
     return instruction(COPY, *words, *[0] * len(sizes))
-
-
-def _same(a: Array, b: Array) -> bool:
-    return address(a) == address(b) and a.shape == b.shape and a.strides == b.strides and a.dtype == b.dtype
 
 
 def _reduce(ufunc: Any, args: tuple[Any, ...], kwargs: dict[str, Any], keep: Callable[[Any], Array]) -> Words | None:
